@@ -1,0 +1,1 @@
+//! FFI to libext2fs.
