@@ -113,7 +113,11 @@ impl fmt::Display for Defect {
 ///
 /// # Errors
 /// `Err` is an I/O error; a table that must be left alone is `Ok(Err(defect))`.
-pub fn read(disk: &mut (impl Read + Seek), sector_size: u32, disk_sectors: u64) -> anyhow::Result<Result<Table, Defect>> {
+pub fn read(
+    disk: &mut (impl Read + Seek),
+    sector_size: u32,
+    disk_sectors: u64,
+) -> anyhow::Result<Result<Table, Defect>> {
     let _ = (disk, sector_size, disk_sectors);
     todo!()
 }
@@ -134,7 +138,13 @@ pub fn change(table: &Table, change: &Change) -> anyhow::Result<Table> {
 ///
 /// # Errors
 /// The table on the card is not `before` any more, a check failed (nothing was written then), or I/O failed.
-pub fn publish(disk: &mut File, before: &Table, change: &Change, sector_size: u32, disk_sectors: u64) -> anyhow::Result<()> {
+pub fn publish(
+    disk: &mut File,
+    before: &Table,
+    change: &Change,
+    sector_size: u32,
+    disk_sectors: u64,
+) -> anyhow::Result<()> {
     let _ = (disk, before, change, sector_size, disk_sectors);
     todo!()
 }
