@@ -7,14 +7,14 @@ use crate::config::{self, Config};
 use crate::mounted;
 use crate::observation::{Observation, Place, Root};
 use crate::overlay::{self, Configuration};
-use crate::{Exit, filesystem, observe};
+use crate::{Exit, filesystem, observe, sys};
 use anyhow::{Context, Result, bail};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
-use nix::sys::signal::{SigHandler, Signal, kill, signal};
-use nix::unistd::{Pid, chroot, sync};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::{Pid, sync};
 use std::fs;
-use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread::sleep;
@@ -24,6 +24,9 @@ use std::time::Duration;
 pub const ENVIRONMENT: &str = "BURNONCE_MAINTAIN";
 /// What the tree of the lower needs from the running system.
 const BORROWED: [&str; 5] = ["/dev", "/proc", "/sys", "/run", "/boot/firmware"];
+
+/// Signals that must not end the parent: it lives on to seal.
+const IGNORED: [Signal; 5] = [Signal::SIGINT, Signal::SIGQUIT, Signal::SIGHUP, Signal::SIGTERM, Signal::SIGPIPE];
 
 /// Runs `command` (a shell, where it is empty) in the lower, as root there.
 ///
@@ -35,13 +38,12 @@ pub fn run(command: &[String]) -> Result<Exit> {
     let seen = observe::observe(Path::new("/"), &config)?;
     let device = PathBuf::from("/dev").join(lower_of_overlay(&seen)?);
     let lower = Path::new(overlay::LOWER);
-    // The parent lives on to seal: neither a Ctrl-C meant for the command nor a lost SSH connection may end it.
-    let ignored = [Signal::SIGINT, Signal::SIGQUIT, Signal::SIGHUP, Signal::SIGTERM, Signal::SIGPIPE];
-    let ignored: Vec<Signal> = ignored.into_iter().filter(|s| set_handler(*s, SigHandler::SigIgn)).collect();
+    // Neither a Ctrl-C meant for the command nor a lost SSH connection may keep it from sealing.
+    sys::ignore(&IGNORED);
     unshare(CloneFlags::CLONE_NEWNS).context("making a mount namespace")?;
     mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)
         .context("making the mounts private")?;
-    let inside = open(&device, lower).and_then(|()| enter(lower, command, ignored));
+    let inside = open(&device, lower).and_then(|()| enter(lower, command));
     let closed = close(&device, lower, &config);
     if let Err(error) = &closed {
         eprintln!("burnonce: the image is NOT sealed again: {error:#}. Restart; burnonce.service then seals it");
@@ -71,7 +73,7 @@ fn open(device: &Path, lower: &Path) -> Result<()> {
 }
 
 /// Runs the command inside and waits for it.
-fn enter(lower: &Path, command: &[String], ignored: Vec<Signal>) -> Result<Exit> {
+fn enter(lower: &Path, command: &[String]) -> Result<Exit> {
     for directory in BORROWED {
         let inside = lower.join(directory.trim_start_matches('/'));
         if Path::new(directory).is_dir() && inside.is_dir() {
@@ -89,19 +91,7 @@ fn enter(lower: &Path, command: &[String], ignored: Vec<Signal>) -> Result<Exit>
     let (program, arguments) = command.split_first().context("no command")?;
     let mut child = Command::new(program);
     child.args(arguments).env(ENVIRONMENT, "1").env("debian_chroot", "burnonce");
-    let lower = lower.to_owned();
-    // SAFETY: between fork and exec only chroot, chdir and signal are called, which are async-signal-safe; no allocation but
-    // what `lower` holds already.
-    unsafe {
-        child.pre_exec(move || {
-            ignored.iter().for_each(|s| {
-                set_handler(*s, SigHandler::SigDfl);
-            });
-            chroot(&lower)?;
-            nix::unistd::chdir("/")?;
-            Ok(())
-        });
-    }
+    sys::start_inside(&mut child, lower.to_owned(), IGNORED.to_vec());
     let status = child.status().with_context(|| format!("running `{}` in the image", command.join(" ")))?;
     if status.success() {
         return Ok(Exit::Done);
@@ -166,9 +156,4 @@ fn processes_in(lower: &Path) -> Vec<Pid> {
     let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
     let numbers = entries.flatten().filter_map(|e| e.file_name().to_str()?.parse::<i32>().ok());
     numbers.filter(|n| fs::read_link(format!("/proc/{n}/root")).is_ok_and(|r| r == lower)).map(Pid::from_raw).collect()
-}
-
-fn set_handler(which: Signal, handler: SigHandler) -> bool {
-    // SAFETY: both handlers, "ignore" and "default", are constants of the kernel: no code of ours runs in a signal.
-    unsafe { signal(which, handler) }.is_ok()
 }

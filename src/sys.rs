@@ -1,10 +1,15 @@
-//! System calls that no library wraps: the partition ioctls. The only `unsafe` outside the libext2fs crate.
+//! What needs `unsafe`: the partition ioctls, which no library wraps, and what happens between fork and exec.
+//! [`crate::filesystem`] has the one other place, the calls into libext2fs.
 
 use crate::units::{Lba, Sectors};
 use anyhow::{Context, Result};
+use nix::sys::signal::{SigHandler, Signal, signal};
 use std::fs::File;
 use std::os::fd::AsRawFd;
 use std::os::raw::{c_char, c_int, c_longlong, c_void};
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::Command;
 
 /// `struct blkpg_ioctl_arg` of `<linux/blkpg.h>`.
 #[repr(C)]
@@ -66,4 +71,29 @@ fn partition_operation(disk: &File, op: c_int, number: u32, start: i64, length: 
     // <linux/blkpg.h>, and the kernel copies from them; the descriptor is open as long as `disk` is borrowed.
     unsafe { blkpg(disk.as_raw_fd(), &raw const argument) }?;
     Ok(())
+}
+
+/// Ignores `signals` from now on, in this process.
+pub fn ignore(signals: &[Signal]) {
+    signals.iter().for_each(|s| set_handler(*s, SigHandler::SigIgn));
+}
+
+/// Makes `command` start in the tree at `root`, as chroot(1) does, and with `signals` at their defaults.
+pub fn start_inside(command: &mut Command, root: PathBuf, signals: Vec<Signal>) {
+    // SAFETY: between fork and exec only sigaction, chroot and chdir are called, which are async-signal-safe; what they need
+    // was allocated before.
+    unsafe {
+        command.pre_exec(move || {
+            signals.iter().for_each(|s| set_handler(*s, SigHandler::SigDfl));
+            nix::unistd::chroot(&root)?;
+            nix::unistd::chdir("/")?;
+            Ok(())
+        });
+    }
+}
+
+fn set_handler(which: Signal, handler: SigHandler) {
+    // SAFETY: "ignore" and "default" are constants of the kernel: no code of ours runs in a signal. The call cannot fail for
+    // the signals that are passed here, which can all be ignored.
+    let _ = unsafe { signal(which, handler) };
 }
