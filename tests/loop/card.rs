@@ -7,8 +7,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-/// First sector of root, and its length, as in an Ubuntu image but smaller.
+/// First sector and length of the boot partition: as in an Ubuntu image, but smaller.
 pub const BOOT: (u64, u64) = (2048, 32768);
+/// The same of root.
 pub const ROOT: (u64, u64) = (34816, 524_288);
 
 /// Programs that the agent runs, and that the chroot therefore has.
@@ -35,9 +36,13 @@ pub fn text(output: &Output) -> String {
 /// Root, loop devices and a mount namespace are needed; without them a test fails here, with the reason.
 fn need_privileges() {
     assert!(nix::unistd::geteuid().is_root(), "the loop tests need root: run them with sudo");
-    assert!(Path::new("/dev/loop-control").exists(), "the loop tests need loop devices: /dev/loop-control is not there");
+    assert!(
+        Path::new("/dev/loop-control").exists(),
+        "the loop tests need loop devices: /dev/loop-control is not there"
+    );
     unshare(CloneFlags::CLONE_NEWNS).expect("the loop tests need a mount namespace (CAP_SYS_ADMIN)");
-    mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>).expect("private mounts");
+    mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)
+        .expect("private mounts");
 }
 
 impl Card {
@@ -49,13 +54,11 @@ impl Card {
         let file = card.file();
         fs::File::create(&file).unwrap().set_len(mib << 20).unwrap();
         let script = format!(
-            "label: dos\nlabel-id: 0x1b2c3d4e\n2048 {} 0c\n{} {} 83\n",
-            BOOT.1, ROOT.0, ROOT.1
-        )
-        .replace("2048 ", "start=2048, size=")
-        .replace(" 0c", ", type=c")
-        .replace(&format!("{} {} 83", ROOT.0, ROOT.1), &format!("start={}, size={}, type=83", ROOT.0, ROOT.1));
-        let mut sfdisk = Command::new("sfdisk").arg("--quiet").arg(&file).stdin(std::process::Stdio::piped()).spawn().unwrap();
+            "label: dos\nlabel-id: 0x1b2c3d4e\nstart={}, size={}, type=c\nstart={}, size={}, type=83\n",
+            BOOT.0, BOOT.1, ROOT.0, ROOT.1
+        );
+        let mut sfdisk =
+            Command::new("sfdisk").arg("--quiet").arg(&file).stdin(std::process::Stdio::piped()).spawn().unwrap();
         std::io::Write::write_all(sfdisk.stdin.as_mut().unwrap(), script.as_bytes()).unwrap();
         assert!(sfdisk.wait().unwrap().success(), "sfdisk: {script}");
         write_at(&file, 0, &[0xB0; 440]);
@@ -106,9 +109,12 @@ impl Card {
 
     /// The entries of the table that is on the card: number, first sector, sectors.
     pub fn table(&self) -> Vec<(u32, u64, u64)> {
-        let json: serde_json::Value = serde_json::from_str(&run("sfdisk", &["--json", self.file().to_str().unwrap()])).unwrap();
+        let json: serde_json::Value =
+            serde_json::from_str(&run("sfdisk", &["--json", self.file().to_str().unwrap()])).unwrap();
         let partitions = json["partitiontable"]["partitions"].as_array().unwrap();
-        let node = |p: &serde_json::Value| p["node"].as_str().unwrap().trim_start_matches(self.file().to_str().unwrap()).to_owned();
+        let node = |p: &serde_json::Value| {
+            p["node"].as_str().unwrap().trim_start_matches(self.file().to_str().unwrap()).to_owned()
+        };
         let number = |p| node(p).trim_start_matches('p').parse().unwrap();
         partitions.iter().map(|p| (number(p), p["start"].as_u64().unwrap(), p["size"].as_u64().unwrap())).collect()
     }
@@ -195,10 +201,14 @@ pub fn write_at(file: &Path, offset: u64, bytes: &[u8]) {
 /// The tree of a root file system in which the agent can run: itself, its programs and their libraries.
 fn root_tree(beside: &Path) -> PathBuf {
     let tree = beside.join("tree");
-    for directory in ["boot/firmware", "dev", "etc", "media/root-ro", "media/root-rw", "proc", "run", "sys", "tmp", "usr/sbin"] {
+    for directory in
+        ["boot/firmware", "dev", "etc", "media/root-ro", "media/root-rw", "proc", "run", "sys", "tmp", "usr/sbin"]
+    {
         fs::create_dir_all(tree.join(directory)).unwrap();
     }
-    let find = |name: &str| ["/usr/sbin", "/sbin", "/usr/bin", "/bin"].map(|d| Path::new(d).join(name)).into_iter().find(|p| p.exists());
+    let find = |name: &str| {
+        ["/usr/sbin", "/sbin", "/usr/bin", "/bin"].map(|d| Path::new(d).join(name)).into_iter().find(|p| p.exists())
+    };
     let mut copies = vec![(PathBuf::from(env!("CARGO_BIN_EXE_burnonce")), tree.join("usr/sbin/burnonce"))];
     for name in PROGRAMS {
         let from = find(name).unwrap_or_else(|| panic!("the loop tests need {name}"));
