@@ -46,10 +46,10 @@ fn need_privileges() {
 }
 
 impl Card {
-    /// A card of `mib` MiB with an image of two partitions on it, its file kept in `at` or in a temporary directory.
-    pub fn burned(mib: u64, at: Option<&Path>) -> Card {
+    /// A card of `mib` MiB with an image of two partitions on it.
+    pub fn burned(mib: u64) -> Card {
         need_privileges();
-        let directory = at.map_or_else(tempfile::tempdir, tempfile::tempdir_in).unwrap();
+        let directory = tempfile::tempdir().unwrap();
         let card = Card { directory, device: None };
         let file = card.file();
         fs::File::create(&file).unwrap().set_len(mib << 20).unwrap();
@@ -83,6 +83,8 @@ impl Card {
         arguments.push(file.to_str().unwrap());
         let device = run("losetup", &arguments).trim().to_owned();
         self.device = Some(device.clone());
+        // A failed test may have left partitions on this loop device.
+        forget_partitions(&device);
         for (number, start, size) in self.table() {
             run("addpart", &[&device, &number.to_string(), &start.to_string(), &size.to_string()]);
         }
@@ -98,12 +100,7 @@ impl Card {
             let _ = Command::new("umount").args(["--recursive", "--quiet"]).arg(at).status();
         }
         run("sync", &[]);
-        let name = device.trim_start_matches("/dev/");
-        for number in 1..=4 {
-            if Path::new(&format!("/sys/block/{name}/{name}p{number}")).exists() {
-                run("delpart", &[&device, &number.to_string()]);
-            }
-        }
+        forget_partitions(&device);
         run("losetup", &["--detach", &device]);
     }
 
@@ -124,9 +121,14 @@ impl Card {
         fs::read(self.file()).map(|b| b[..512].to_vec()).unwrap()
     }
 
+    /// Device node of the inserted card.
+    pub fn device(&self) -> &str {
+        self.device.as_deref().expect("the card is not inserted")
+    }
+
     /// Device node of partition `number` of the inserted card.
     pub fn partition(&self, number: u32) -> String {
-        format!("{}p{number}", self.device.as_deref().expect("the card is not inserted"))
+        format!("{}p{number}", self.device())
     }
 
     /// The node's root, as far as the initramfs brings it: the second partition read-only, or an overlay of the third over it.
@@ -188,6 +190,16 @@ impl Drop for Card {
             }
         } else {
             self.eject();
+        }
+    }
+}
+
+/// Makes the kernel forget every partition of a loop device.
+fn forget_partitions(device: &str) {
+    let name = device.trim_start_matches("/dev/");
+    for number in 1..=4 {
+        if Path::new(&format!("/sys/block/{name}/{name}p{number}")).exists() {
+            run("delpart", &[device, &number.to_string()]);
         }
     }
 }
