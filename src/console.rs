@@ -100,12 +100,13 @@ impl Console {
 
     fn print(&mut self, level: log::Level, mark: &str, text: &str) {
         let now = since_power_on();
+        let text = text.lines().map(ascii).collect::<Vec<_>>().join("\n");
         for (index, line) in text.lines().enumerate() {
             let mark = if index == 0 { mark } else { "" };
             log::log!(level, "{mark}{line}");
             self.transcript.push((now, format!("{mark}{line}")));
         }
-        let printed = layout(mark, text);
+        let printed = layout(mark, &text);
         for terminal in &mut self.terminals {
             terminal.print(&printed);
         }
@@ -244,11 +245,11 @@ fn terminal_names(active: &str) -> Vec<String> {
     names
 }
 
-/// The text as a terminal gets it: in ASCII, prefixed, long lines wrapped between words and indented under the text's begin.
+/// The text as a terminal gets it: prefixed, long lines wrapped between words and indented under the text's begin.
 fn layout(mark: &str, text: &str) -> String {
     let indent = PREFIX.len() + mark.len();
     let mut printed = format!("{PREFIX}{mark}");
-    for (index, line) in text.lines().flat_map(|line| wrap(&ascii(line), WIDTH - indent)).enumerate() {
+    for (index, line) in text.lines().flat_map(|line| wrap(line, WIDTH - indent)).enumerate() {
         if index > 0 {
             printed.push_str(&" ".repeat(indent));
         }
@@ -291,8 +292,8 @@ pub fn ascii(text: &str) -> String {
             ' '..='~' => plain.push(character),
             '\u{2026}' => plain.push_str("..."),
             '\u{2010}'..='\u{2015}' | '\u{2212}' | '\u{b7}' => plain.push('-'),
-            '\u{2018}' | '\u{2019}' => plain.push('\''),
-            '\u{201c}' | '\u{201d}' => plain.push('"'),
+            '\u{2018}'..='\u{201b}' => plain.push('\''),
+            '\u{201c}'..='\u{201f}' => plain.push('"'),
             '\u{2192}' => plain.push_str("->"),
             '\u{d7}' => plain.push('x'),
             '\u{b5}' | '\u{3bc}' => plain.push('u'),
@@ -308,7 +309,7 @@ pub fn duration(time: Duration) -> String {
     let tenths = (time.as_millis() + 50) / 100;
     let seconds = (time.as_millis() + 500) / 1000;
     match seconds {
-        0..10 if tenths < 100 => format!("{}.{} s", tenths / 10, tenths % 10),
+        _ if tenths < 100 => format!("{}.{} s", tenths / 10, tenths % 10),
         0..60 => format!("{seconds} s"),
         60..3600 => format!("{} min {} s", seconds / 60, seconds % 60),
         _ => format!("{} h {} min", seconds / 3600, seconds / 60 % 60),
@@ -319,3 +320,6 @@ pub fn duration(time: Duration) -> String {
 pub fn since_power_on() -> Duration {
     clock_gettime(ClockId::CLOCK_BOOTTIME).map(Duration::from).unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests;

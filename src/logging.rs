@@ -106,3 +106,88 @@ fn line(level: Level, message: &str, prefixed: bool) -> String {
     };
     message.lines().map(|line| format!("<{priority}>{line}\n")).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::net::{UnixDatagram, UnixListener};
+    use std::time::Instant;
+
+    fn record(sink: &Sink, level: Level, message: &str) {
+        sink.log(&Record::builder().level(level).args(format_args!("{message}")).build());
+    }
+
+    /// What syslog received, without the time of day.
+    fn received(socket: &UnixDatagram) -> String {
+        let mut buffer = [0; 1024];
+        let length = socket.recv(&mut buffer).unwrap();
+        let text = String::from_utf8_lossy(&buffer[..length]).into_owned();
+        let (priority, rest) = text.split_once('>').unwrap();
+        format!("{priority}>{}", rest.split_once(" burnonce").unwrap().1)
+    }
+
+    #[test]
+    fn syslog_gets_priority_name_and_process() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("log");
+        let socket = UnixDatagram::bind(&path).unwrap();
+        let sink = Sink { syslog: connect(&path).map(Mutex::new), stderr: false, prefixed: true };
+        // The facility is daemon (3 * 8).
+        for (level, priority) in [(Level::Error, 27), (Level::Warn, 28), (Level::Info, 30), (Level::Debug, 31)] {
+            assert!(send(&mut sink.syslog.as_ref().unwrap().lock().unwrap(), level, "p3 is 58 GiB"));
+            let expected = format!("<{priority}>[{}]: p3 is 58 GiB", std::process::id());
+            assert_eq!(received(&socket), expected);
+        }
+        log::set_max_level(LevelFilter::Info);
+        record(&sink, Level::Debug, "too much");
+        record(&sink, Level::Info, "enough");
+        assert!(received(&socket).ends_with("enough"));
+    }
+
+    #[test]
+    fn where_there_is_no_syslog_there_is_none() {
+        let directory = tempfile::tempdir().unwrap();
+        assert!(connect(&directory.path().join("log")).is_none());
+        std::fs::write(directory.path().join("file"), "").unwrap();
+        assert!(connect(&directory.path().join("file")).is_none());
+        let gone = directory.path().join("gone");
+        drop(UnixDatagram::bind(&gone).unwrap());
+        assert!(connect(&gone).is_none());
+    }
+
+    /// journald's socket is there before journald: its queue fills, and nobody reads.
+    #[test]
+    fn a_daemon_that_does_not_read_holds_nothing_up() {
+        let directory = tempfile::tempdir().unwrap();
+        let (datagrams, streams) = (directory.path().join("datagrams"), directory.path().join("streams"));
+        let _unread = (UnixDatagram::bind(&datagrams).unwrap(), UnixListener::bind(&streams).unwrap());
+        for path in [datagrams, streams] {
+            let mut syslog = connect(&path).unwrap();
+            let mut slowest = Duration::ZERO;
+            let mut unsent = 0;
+            while unsent < 2 {
+                let begun = Instant::now();
+                unsent += u32::from(!send(&mut syslog, Level::Info, &"x".repeat(1000)));
+                slowest = slowest.max(begun.elapsed());
+            }
+            assert!(slowest < Duration::from_secs(5), "{slowest:?}");
+        }
+    }
+
+    #[test]
+    fn lines_on_standard_error() {
+        assert_eq!(line(Level::Info, "made p3", false), "burnonce: info: made p3\n");
+        assert_eq!(line(Level::Error, "one\ntwo", true), "<3>one\n<3>two\n");
+        assert_eq!(line(Level::Warn, "w", true), "<4>w\n");
+        assert_eq!(line(Level::Info, "i", true), "<6>i\n");
+        assert_eq!(line(Level::Trace, "t", true), "<7>t\n");
+    }
+
+    #[test]
+    fn each_v_says_more() {
+        assert_eq!(level(0, LevelFilter::Warn), LevelFilter::Warn);
+        assert_eq!(level(1, LevelFilter::Warn), LevelFilter::Debug);
+        assert_eq!(level(2, LevelFilter::Warn), LevelFilter::Trace);
+        assert_eq!(level(9, LevelFilter::Warn), LevelFilter::Trace);
+    }
+}
