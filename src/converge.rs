@@ -88,6 +88,7 @@ fn converge(options: &Options, console: &mut Console) -> Result<End> {
         Err(error) => (Config::default(), Some(Refusal::ConfigurationFile { error: format!("{error:#}") })),
     };
     let seen = observe::observe(root, &config)?;
+    release_check(root);
     let decided = match wrong {
         // On an overlay nothing hangs on the configuration any more but what is said.
         Some(refusal) if !seen.cmdline.off => Err(refusal),
@@ -96,6 +97,16 @@ fn converge(options: &Options, console: &mut Console) -> Result<End> {
     match decided {
         Err(refusal) => Ok(refuse(root, &seen, &refusal, console)),
         Ok(plan) => pursue(&plan, &seen, &config, options, console),
+    }
+}
+
+/// The configuration mounts the upper in the initramfs to look at it, and leaves it mounted for overlayroot; where burnonce's own
+/// script is not in the initramfs, this is what unmounts it.
+fn release_check(root: &Path) {
+    let check = root.join(RUN).join("check");
+    // Most often it is not mounted any more.
+    if check.exists() && nix::mount::umount(&check).is_ok() {
+        log::debug!("unmounted {}, which the initramfs left", check.display());
     }
 }
 

@@ -72,9 +72,10 @@ fn verify(seen: &Observation) -> Plan {
     let mut remedy = "restart; if this stays, look at /run/initramfs/overlayroot.log and the kernel's messages";
     match upper {
         None => {
-            let why = seen.overlayroot.reason.clone().or_else(|| log_failure(seen));
-            let why = why.unwrap_or_else(|| "the reason is not known".to_owned());
+            let (why, what_to_do) = said_in_initramfs(seen);
+            let why = why.or_else(|| log_failure(seen)).unwrap_or_else(|| "the reason is not known".to_owned());
             reasons.push(format!("the overlay is in memory, and what is written is lost at power-off: {why}"));
+            remedy = what_to_do.unwrap_or(remedy);
         }
         Some(device) => {
             if !seen.disk.as_ref().is_some_and(|d| d.kernel.iter().any(|p| d.partition_name(p.number) == *device)) {
@@ -110,14 +111,22 @@ fn no_overlay(seen: &Observation) -> Plan {
         (Some(_), Some(failure)) => format!("overlayroot says: {failure}"),
         (Some(_), None) => "overlayroot's log names no reason".to_owned(),
     };
-    let why = seen.overlayroot.reason.clone().unwrap_or(why);
+    let (said, what_to_do) = said_in_initramfs(seen);
+    let why = said.unwrap_or(why);
     let reasons = vec![format!("the overlay is configured, but root is not an overlay: {why}")];
     let remedy = if seen.overlayroot.log.is_none() {
         "rebuild the initramfs (add `burnonce=off` to cmdline.txt, restart, `update-initramfs -u -k all`, take it out, restart)"
     } else {
         "look at /run/initramfs/overlayroot.log; `burnonce=off` in cmdline.txt boots the image without burnonce"
     };
-    degraded(reasons, remedy)
+    degraded(reasons, what_to_do.unwrap_or(remedy))
+}
+
+/// What the configuration, or the script under it, left in the initramfs: why there is no upper, and what to do; without their full stops.
+fn said_in_initramfs(seen: &Observation) -> (Option<String>, Option<&str>) {
+    let mut lines =
+        seen.overlayroot.reason.iter().flat_map(|text| text.lines()).map(|l| l.trim().trim_end_matches('.'));
+    (lines.next().map(str::to_owned), lines.next())
 }
 
 fn degraded(reasons: Vec<String>, remedy: &str) -> Plan {
