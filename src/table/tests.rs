@@ -442,7 +442,7 @@ fn check_sanity(disk: &mut Memory) -> Result<(), TestCaseError> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 96, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn random_sectors_are_judged(head in prop::collection::vec(any::<u8>(), 34 * 512), marks in 0u8..4) {
