@@ -231,11 +231,7 @@ impl<D: Read + Seek> Seek for Patched<'_, D> {
 fn write(disk: &mut File, patch: &Patch) -> Result<()> {
     let Patch { offset, new, .. } = patch;
     put(disk, *offset, new)?;
-    // Lets go of the kernel's copy, so that what is compared comes from the card. Advice only: without it, the cache is compared.
-    let length = i64::try_from(new.len()).unwrap_or(0);
-    if let Err(error) = posix_fadvise(&*disk, *offset as i64, length, PosixFadviseAdvice::POSIX_FADV_DONTNEED) {
-        log::debug!("the kernel keeps its copy of the partition table: {error}");
-    }
+    forget(disk, *offset, new.len());
     let found = read_at(disk, *offset, new.len()).with_context(|| format!("reading back at byte {offset}"))?;
     ensure!(
         found == *new,
@@ -244,9 +240,28 @@ fn write(disk: &mut File, patch: &Patch) -> Result<()> {
     Ok(())
 }
 
-/// Puts back what was there before, the last patch first.
+/// Puts back what was there before, the last patch first, and goes by what can be read then: a write that failed may have
+/// changed nothing. One that cannot be put back does not keep the others from it.
 fn put_back(disk: &mut File, done: &[&Patch]) -> Result<()> {
-    done.iter().rev().try_for_each(|patch| put(disk, patch.offset, &patch.old))
+    let mut result = Ok(());
+    for patch in done.iter().rev() {
+        let Patch { offset, old, .. } = patch;
+        let written = put(disk, *offset, old);
+        forget(disk, *offset, old.len());
+        if !matches!(read_at(disk, *offset, old.len()), Ok(found) if found == *old) {
+            let reason = written.err().unwrap_or_else(|| anyhow!("byte {offset} and on read back differently"));
+            result = result.and(Err(reason));
+        }
+    }
+    result
+}
+
+/// Lets go of the kernel's copy, so that the next read comes from the card. Advice only: without it, the cache is compared.
+fn forget(disk: &File, offset: u64, length: usize) {
+    let (Ok(from), Ok(length)) = (i64::try_from(offset), i64::try_from(length)) else { return };
+    if let Err(error) = posix_fadvise(disk, from, length, PosixFadviseAdvice::POSIX_FADV_DONTNEED) {
+        log::debug!("the kernel keeps its copy of the partition table: {error}");
+    }
 }
 
 fn put(disk: &mut File, offset: u64, bytes: &[u8]) -> Result<()> {
