@@ -1,0 +1,90 @@
+# `make` lists the targets. Tests and demo mount things and boot machines: where you are not root they use sudo.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+export PATH := $(HOME)/.cargo/bin:$(PATH):/usr/sbin:/sbin
+# debhelper gives its commands another HOME: name the toolchain's directories.
+export CARGO_HOME ?= $(HOME)/.cargo
+export RUSTUP_HOME ?= $(HOME)/.rustup
+
+version := $(shell sed -n '1s/.*(\(.*\)).*/\1/p' debian/changelog)
+architecture = $(shell dpkg --print-architecture)
+package = target/deb/burnonce_$(version)_$(architecture).deb
+packaged := $(wildcard README.md CHANGELOG.md Cargo.toml Cargo.lock examples/*.rs) \
+            $(shell find src crates debian initramfs man share systemd -type f)
+
+# Everything is compiled as you are; what needs root is run by sudo.
+sudo := $(if $(filter 0,$(shell id -u)),,sudo)
+elevated = $(if $(sudo),--config 'target."cfg(unix)".runner=["sudo", "-E", "env", "PATH=$(PATH)"]')
+
+# Test programs that need root or longer than a moment. All the others are test-fast's.
+long := crash loop packaging
+fast = $(foreach test,$(filter-out $(long),$(basename $(notdir $(wildcard tests/*.rs)))),--test $(test))
+
+# cargo-deny: the one on PATH if it is 0.18 or later, else one made in target/tools.
+deny_version := 0.18.3
+cargo_deny = $(if $(shell cargo-deny --version 2>/dev/null | grep -E ' (0\.(1[89]|[2-9][0-9])|[1-9])'),cargo-deny,target/tools/bin/cargo-deny)
+
+.PHONY: help
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## /\1 /p' $(MAKEFILE_LIST) | while read -r target text; do \
+	    printf '  make %-10s %s\n' "$$target" "$$text"; done
+
+.PHONY: setup
+setup: ## install from Debian what building and testing need
+	$(sudo) tests/setup.sh
+
+.PHONY: build
+build: ## compile target/release/burnonce
+	cargo build --release --locked --package burnonce --bin burnonce
+
+.PHONY: deb
+deb: $(package) ## make the Debian package target/deb/burnonce.deb
+	@ls -l target/deb/*.deb
+
+# In a copy, for debhelper writes into its source tree. The copy shares cargo's target directory, so that only what
+# changed is compiled. The build dependencies are not checked: the toolchain need not be Debian's.
+$(package): $(packaged)
+	rm -rf target/deb/source target/deb/*.deb
+	mkdir -p target/deb/source
+	tar --create --exclude=./target --exclude=./.git . | tar --extract --directory=target/deb/source
+	cd target/deb/source && CARGO_TARGET_DIR=$(CURDIR)/target \
+	    dpkg-buildpackage --no-sign --build=binary --no-check-builddeps
+	ln -sf $(notdir $@) target/deb/burnonce.deb
+
+.PHONY: demo
+demo: setup ## burn a Debian 13 image with burnonce in it, and watch it boot
+	$(MAKE) deb
+	cargo run $(elevated) --locked --package burnonce-vm --bin demo
+
+.PHONY: test
+test: setup ## test everything, in virtual machines too
+	$(MAKE) lint deb
+	cargo test $(elevated) --locked --workspace --exclude burnonce-vm
+	cargo test $(elevated) --locked --package burnonce-vm -- --test-threads=2 --nocapture
+
+.PHONY: test-fast
+test-fast: lint ## the part that takes under two minutes, without root
+	cargo test --locked --workspace --exclude burnonce-vm --lib --bins $(fast)
+
+.PHONY: lint
+lint: $(filter target/%,$(cargo_deny)) ## formatting, clippy, licences, shell scripts
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+	cargo fetch --locked
+	$(cargo_deny) --offline --locked check --hide-inclusion-graph licenses bans sources
+	shellcheck share/overlayroot.local.conf $(shell find initramfs -type f) debian/burnonce.p* .ci/run $(wildcard tests/*.sh)
+
+.PHONY: audit
+audit: $(filter target/%,$(cargo_deny)) ## look for known vulnerabilities in the dependencies (network)
+	$(cargo_deny) check advisories
+
+target/tools/bin/cargo-deny:
+	cargo install cargo-deny@$(deny_version) --locked --root target/tools
+
+.PHONY: clean
+clean: ## remove target/
+	$(sudo) rm -rf target

@@ -1,0 +1,256 @@
+//! What the package puts on a node besides the program: overlayroot's configuration, run as the initramfs runs it, and
+//! the facts that have to agree between the package's files.
+//!
+//! The configuration is sourced by `dash` and by busybox's shell with busybox's own programs, in a mount namespace, with
+//! a card that is a loop device. So most of this needs root, and fails without.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::process::{Command, Output, Stdio};
+
+use tempfile::TempDir;
+
+const CONF: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/share/overlayroot.local.conf");
+
+const MIB: u64 = 1 << 20;
+/// Root and upper, in MiB: start and length. There is no table: the kernel is told (`addpart`).
+const ROOT: (u64, u64) = (4, 8);
+const UPPER: (u64, u64) = (12, 32);
+
+/// Runs in a mount namespace of its own: `$dir` is the test's directory, `$disk` the card, `$upper` its third partition.
+const HARNESS: &str = r#"
+set -eu
+inside() { mount "$upper" "$dir/upper" && (cd "$dir/upper" && eval "$1"); umount "$dir/upper"; }
+written() { read -r _ _ _ _ _ _ sectors _ <"/sys/class/block/${upper#/dev/}/stat"; echo "$sectors"; }
+mount -t tmpfs run /run
+mkdir -p "$dir/root" "$dir/upper"
+echo "root=/dev/mmcblk0p2 quiet" >"$dir/cmdline"
+: >"$dir/kmsg"
+root=${disk}p2
+eval "$prepare"
+sync
+mount -o ro $root "$dir/root"
+mount --bind "$dir/cmdline" /proc/cmdline
+mount --bind "$dir/kmsg" /dev/kmsg
+before=$(written)
+[ -z "${mount_only:-}" ] || mount "$upper" "$dir/upper"
+(
+	export rootmnt="$dir/root" PATH="$path"
+	exec "$shell" -c '. "$1" || exit 9; printf "[%s]" "$overlayroot"' -- "$conf"
+) >"$dir/out" 2>&1 </dev/null || echo "failed: $?" >>"$dir/out"
+echo $(($(written) - before)) >"$dir/written"
+cp /run/burnonce/overlay.reason "$dir/reason" 2>/dev/null || : >"$dir/reason"
+grep " /run/burnonce/check " /proc/mounts >"$dir/mounted" || true
+"#;
+
+struct Card {
+    dir: TempDir,
+    disk: String,
+}
+
+/// A shell to source the configuration with, and the programs that it finds.
+struct Shell {
+    name: &'static str,
+    path: String,
+    _programs: TempDir,
+}
+
+#[derive(Debug)]
+struct Seen {
+    overlayroot: String,
+    reason: String,
+    console: String,
+    mounted: bool,
+    sectors_written: u64,
+}
+
+fn run(command: &mut Command) -> Output {
+    let output = command.stdin(Stdio::null()).output().unwrap_or_else(|error| panic!("starting {command:?}: {error}"));
+    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+    output
+}
+
+impl Card {
+    fn new() -> Card {
+        assert!(nix::unistd::geteuid().is_root(), "this test mounts loop devices: run it as root (make test)");
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("card");
+        fs::File::create(&file).unwrap().set_len((UPPER.0 + UPPER.1 + 1) * MIB).unwrap();
+
+        let content = dir.path().join("content");
+        for made in ["overlay", "overlay-workdir/_", "burnonce"] {
+            fs::create_dir_all(content.join(made)).unwrap();
+        }
+        fs::write(content.join("burnonce/state.json"), "{}").unwrap();
+        for ((start, length), label, content) in [(ROOT, "writable", None), (UPPER, "burnonce", Some(&content))] {
+            let mut mke2fs = Command::new("/sbin/mke2fs");
+            mke2fs.args([
+                "-q",
+                "-F",
+                "-t",
+                "ext4",
+                "-L",
+                label,
+                "-N",
+                "256",
+                "-O",
+                "64bit",
+                "-E",
+                &format!("offset={}", start * MIB),
+            ]);
+            if let Some(content) = content {
+                mke2fs.arg("-d").arg(content);
+            }
+            run(mke2fs.arg(&file).arg(format!("{}k", length * 1024)));
+        }
+
+        let disk = run(Command::new("/sbin/losetup").args(["--find", "--show", "--partscan"]).arg(&file)).stdout;
+        let disk = String::from_utf8(disk).unwrap().trim().to_owned();
+        let card = Card { dir, disk };
+        for (number, (start, length)) in [("2", ROOT), ("3", UPPER)] {
+            let (start, length) = (start * MIB / 512, length * MIB / 512);
+            run(Command::new("/usr/bin/addpart").args([&card.disk, number, &start.to_string(), &length.to_string()]));
+        }
+        card
+    }
+
+    fn look(&self, shell: &Shell, prepare: &str) -> Seen {
+        let dir = self.dir.path();
+        let mut unshare = Command::new("/usr/bin/unshare");
+        unshare.args(["--mount", "--propagation", "private", "/bin/dash", "-c", HARNESS]);
+        unshare.env("dir", dir).env("disk", &self.disk).env("upper", format!("{}p3", self.disk));
+        unshare.env("prepare", prepare).env("shell", shell.name).env("path", &shell.path).env("conf", CONF);
+        run(&mut unshare);
+        let read = |name: &str| fs::read_to_string(dir.join(name)).unwrap();
+        Seen {
+            overlayroot: read("out"),
+            reason: read("reason"),
+            console: read("kmsg"),
+            mounted: !read("mounted").is_empty(),
+            sectors_written: read("written").trim().parse().unwrap(),
+        }
+    }
+
+    /// What overlayroot is to print where the upper is used.
+    fn upper(&self) -> String {
+        format!("[device:dev={}p3,recurse=0]", self.disk)
+    }
+}
+
+impl Drop for Card {
+    fn drop(&mut self) {
+        let _ = Command::new("/sbin/losetup").args(["--detach", &self.disk]).status();
+    }
+}
+
+fn shells() -> [Shell; 2] {
+    let path = "/usr/sbin:/usr/bin:/sbin:/bin".to_owned();
+    let dash = Shell { name: "dash", path, _programs: tempfile::tempdir().unwrap() };
+
+    let programs = tempfile::tempdir().unwrap();
+    run(Command::new("busybox").args(["--install", "-s"]).arg(programs.path()));
+    symlink("/sbin/e2fsck", programs.path().join("e2fsck")).unwrap();
+    let path = programs.path().to_str().unwrap().to_owned();
+    [dash, Shell { name: "sh", path, _programs: programs }]
+}
+
+#[rustfmt::skip]
+const CASES: &[(&str, &str, bool, &str)] = &[
+    ("sound", "", true, ""),
+    ("wiped empty", "inside 'rmdir overlay overlay-workdir/_ overlay-workdir'", true, ""),
+    ("used, but by a third", "inside 'dd if=/dev/zero of=overlay/fill bs=1M count=10 2>/dev/null'", true, ""),
+    ("error flag", "debugfs -w -R 'ssv state 3' $upper 2>/dev/null", true, ""),
+    ("needs recovery", "mount $upper $dir/upper; touch $dir/upper/overlay/x; sync; cp $upper $dir/copy; umount $dir/upper; cp $dir/copy $upper", true, ""),
+    ("room for root alone", "inside 'dd if=/dev/zero of=overlay/fill bs=64k count=300 2>/dev/null'; tune2fs -m 45 $upper >/dev/null", true, ""),
+    ("no label", "e2label $upper other", false, "is labelled burnonce"),
+    ("superblock zeroed", "dd if=/dev/zero of=$upper bs=1k seek=1 count=1 2>/dev/null", false, "is labelled burnonce"),
+    ("group descriptors zeroed", "dd if=/dev/zero of=$upper bs=1k seek=2 count=60 2>/dev/null", false, "$diskp3"),
+    ("root inode zeroed", "debugfs -w -R 'clri <2>' $upper 2>/dev/null", false, "$diskp3"),
+    ("full", "inside 'dd if=/dev/zero of=overlay/fill bs=64k 2>/dev/null; dd if=/dev/zero of=overlay/rest bs=1k 2>/dev/null; touch overlay/more' || true", false, "is full"),
+    ("no inodes", "inside 'i=0; while mkdir overlay/$i 2>/dev/null; do i=$((i+1)); done'", false, "is full"),
+    ("two labels", "addpart $disk 4 2048 6144; mke2fs -q -L burnonce ${disk}p4", false, "Two partitions of"),
+    ("write-protected", "blockdev --setro $upper", false, "write-protected"),
+    ("sealed", "tune2fs -O read-only $upper >/dev/null", false, "can only be read"),
+    ("overlay is a file", "inside 'rmdir overlay; touch overlay'", false, "overlay-workdir/_ cannot be made"),
+    ("work is a link", "inside 'rmdir overlay-workdir/_; ln -s /etc overlay-workdir/_'", false, "cannot be made"),
+    ("not made by burnonce", "inside 'rm burnonce/state.json'", false, "not made by it"),
+    ("root is labelled too", "e2label $root burnonce", true, ""),
+    ("root is no partition", "truncate -s 8M $dir/whole; mke2fs -qF $dir/whole; root=\"-o loop $dir/whole\"", false, "not a partition"),
+];
+
+/// Every case on a fresh card: what it is called, what is done to the card, whether the upper is used, and why not.
+fn an_upper_is_used_only_where_it_can_be(shell: &Shell) {
+    for &(name, prepare, used, reason) in CASES {
+        let card = Card::new();
+        let seen = card.look(shell, prepare);
+        let context = format!("{name}: {seen:?}");
+        let expected = if used { card.upper() } else { "[tmpfs:recurse=0]".to_owned() };
+        assert_eq!(seen.overlayroot, expected, "{context}");
+        assert_eq!(seen.mounted, used, "the upper stays mounted for overlayroot, and only then: {context}");
+        let reason = reason.replace("$disk", &card.disk);
+        assert!(seen.reason.contains(&reason), "{context}");
+        assert_eq!(seen.reason.lines().count(), if used { 0 } else { 2 }, "{context}");
+        assert_eq!(seen.console.contains("This boot runs on memory"), !used, "{context}");
+    }
+}
+
+#[test]
+fn an_upper_is_used_only_where_it_can_be_by_dash() {
+    an_upper_is_used_only_where_it_can_be(&shells()[0]);
+}
+
+#[test]
+fn an_upper_is_used_only_where_it_can_be_by_busybox() {
+    an_upper_is_used_only_where_it_can_be(&shells()[1]);
+}
+
+#[test]
+fn looking_writes_no_more_than_the_mount_that_overlayroot_makes_anyway() {
+    let card = Card::new();
+    for shell in shells() {
+        let mounted = card.look(&shell, "mount_only=1; shell=/bin/true");
+        let seen = card.look(&shell, "");
+        assert_eq!(seen.overlayroot, card.upper());
+        assert!(0 < seen.sectors_written && seen.sectors_written <= mounted.sectors_written, "{seen:?} {mounted:?}");
+    }
+}
+
+#[test]
+fn another_answer_comes_before_looking() {
+    let card = Card::new();
+    for shell in shells() {
+        let off = card.look(&shell, r#"echo "root=/dev/mmcblk0p2 burnonce=off quiet" >"$dir/cmdline""#);
+        assert_eq!((off.overlayroot.as_str(), off.mounted), ("[]", false));
+        let guard = card.look(
+            &shell,
+            r#"mkdir /run/burnonce; echo 'overlayroot="device:dev=/dev/guard"' >/run/burnonce/overlayroot.conf"#,
+        );
+        assert_eq!((guard.overlayroot.as_str(), guard.mounted), ("[device:dev=/dev/guard]", false));
+    }
+}
+
+#[test]
+fn outside_of_an_initramfs_nothing_is_looked_for() {
+    let script = r#". "$0"; printf "[%s]" "$overlayroot""#;
+    let output = run(Command::new("/bin/dash").args(["-c", script, CONF]).env_remove("rootmnt"));
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), "[tmpfs:recurse=0]");
+}
+
+#[test]
+fn the_package_has_the_version_of_the_program() {
+    let changelog = include_str!("../debian/changelog");
+    let version = changelog.split(['(', ')']).nth(1);
+    assert_eq!(version, Some(env!("CARGO_PKG_VERSION")));
+}
+
+#[test]
+fn the_belt_and_the_maintainer_scripts_know_the_configuration_by_its_first_line() {
+    let marker = fs::read_to_string(CONF).unwrap().lines().next().unwrap().to_owned();
+    assert_eq!(marker, "# burnonce-overlay 1");
+    for (file, text) in [
+        ("belt", include_str!("../initramfs/scripts/init-bottom/burnonce")),
+        ("postinst", include_str!("../debian/burnonce.postinst")),
+    ] {
+        assert!(text.contains("# burnonce-overlay"), "{file}");
+    }
+}
