@@ -1,8 +1,15 @@
 //! ext4: facts of a superblock through libext2fs; making, checking and tuning by the commands of e2fsprogs.
 
-use crate::units::Bytes;
+use crate::command::Program;
+use crate::units::{Bytes, MIB};
+use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::Path;
+
+mod ext2;
 
 /// What a partition holds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,7 +30,7 @@ pub enum Content {
 pub struct Superblock {
     pub label: String,
     pub uuid: String,
-    /// Length of the file system (blocks times block size).
+    /// Length of the file system (blocks times block size). It may be more than the partition has.
     pub size: Bytes,
     /// `EXT2_VALID_FS` set, no recovery needed.
     pub clean: bool,
@@ -45,40 +52,194 @@ pub enum Owner {
     Empty,
     /// Something else: the first names, sorted.
     Files { names: Vec<String> },
-    /// The directory could not be read, for this reason.
+    /// The file system or its directory could not be read, for this reason. Where `clean` is false, `e2fsck -p` may help.
     Unreadable { reason: String },
 }
 
-/// Looks at what `device` holds. Reads only; libext2fs where it is ext, `blkid -p` elsewhere.
+/// Looks at what `device` (a block device or an image file; it may be mounted) holds. Reads only; libext2fs where it is ext,
+/// `blkid -p` elsewhere. A superblock that is not ours but beside which blkid sees something else is [`Content::Other`]: it may
+/// be left from an earlier life.
 ///
 /// # Errors
 /// The device cannot be opened or read.
-pub fn probe(device: &Path) -> anyhow::Result<Content> {
-    let _ = device;
-    todo!()
+pub fn probe(device: &Path) -> Result<Content> {
+    let mut head = Vec::new();
+    File::open(device)
+        .and_then(|file| file.take(MIB).read_to_end(&mut head))
+        .with_context(|| format!("reading {}", device.display()))?;
+    let facts = head.get(ext2::SUPERBLOCK_OFFSET as usize..).and_then(ext2::Facts::parse);
+    let Some(facts) = facts else {
+        let nothing = if head.iter().all(|&byte| byte == 0) { Content::Blank } else { Content::Unknown };
+        return Ok(blkid(device)?.unwrap_or(nothing));
+    };
+    let owner = ext2::owner(device);
+    if !matches!(owner, Owner::Ours { .. }) {
+        match blkid(device)? {
+            Some(Content::Other { name, .. }) if matches!(name.as_str(), "ext2" | "ext3" | "ext4" | "ext4dev") => {}
+            Some(other) => return Ok(other),
+            None => {}
+        }
+    }
+    Ok(Content::Ext(facts.into_superblock(owner)))
+}
+
+/// What `blkid -p` says; `None` where it recognises nothing.
+fn blkid(device: &Path) -> Result<Option<Content>> {
+    const NOTHING: i32 = 2;
+    const AMBIVALENT: i32 = 8;
+    let output = Program::new("blkid")
+        .args(["-p", "-o", "export"])
+        .arg(name(device)?)
+        .accept(NOTHING)
+        .accept(AMBIVALENT)
+        .run()
+        .with_context(|| format!("recognising what {} holds", device.display()))?;
+    Ok(match output.status.code() {
+        Some(NOTHING) => None,
+        Some(AMBIVALENT) => {
+            Some(Content::Other { name: "ambivalent (signatures of more than one kind)".to_owned(), label: None })
+        }
+        _ => recognised(&String::from_utf8_lossy(&output.stdout)),
+    })
+}
+
+/// Reads `KEY=value` lines of `blkid -o export`. `None` where neither a type nor a partition table is named.
+fn recognised(export: &str) -> Option<Content> {
+    let value = |key: &str| {
+        let line = export.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='));
+        line.map(|value| value.replace('\\', "")).filter(|value| !value.is_empty())
+    };
+    let name = value("TYPE").or_else(|| value("PTTYPE").map(|kind| format!("{kind} partition table")))?;
+    Some(Content::Other { name, label: value("LABEL") })
 }
 
 /// Whether the ext4 on `device` (it may be mounted) has the RO_COMPAT `read-only` feature. Reads one block.
-pub fn sealed(device: &Path) -> anyhow::Result<bool> {
-    let _ = device;
-    todo!()
+///
+/// # Errors
+/// The device cannot be read, or has no ext superblock.
+pub fn sealed(device: &Path) -> Result<bool> {
+    let mut bytes = [0u8; ext2::SUPERBLOCK_LENGTH];
+    File::open(device)
+        .and_then(|mut file| {
+            file.seek(SeekFrom::Start(ext2::SUPERBLOCK_OFFSET))?;
+            file.read_exact(&mut bytes)
+        })
+        .with_context(|| format!("reading the superblock of {}", device.display()))?;
+    match ext2::Facts::parse(&bytes) {
+        Some(facts) => Ok(facts.sealed),
+        None => bail!("{} has no ext4 superblock", device.display()),
+    }
+}
+
+/// The ext4 block size, in bytes: it does not follow the partition's size, as mke2fs's own choice does.
+const BLOCK: u64 = 4096;
+
+/// Explicit, so that no mke2fs.conf of a release adds one that an older e2fsck (Ubuntu 22.04) refuses: no `orphan_file`, no
+/// `metadata_csum_seed`. `resize_inode` keeps room for the group descriptors of 1024 times the size, so that the kernel can
+/// grow the file system while it is mounted.
+const FEATURES: &str = "none,has_journal,ext_attr,resize_inode,dir_index,filetype,extent,64bit,flex_bg,sparse_super,\
+large_file,huge_file,dir_nlink,extra_isize,metadata_csum";
+
+/// How many inodes a file system of `length` is made with: one per 64 KiB, but at least 512 Ki, since containers need them;
+/// on a small card, where that would be too many, one per 16 KiB.
+pub fn inodes(length: Bytes) -> u64 {
+    const KIB: u64 = 1 << 10;
+    (length.0 / (64 * KIB)).max(512 * KIB).min(length.0 / (16 * KIB)).min(u64::from(u32::MAX))
+}
+
+/// The journal's length in MiB: 1/128 of the file system, 64 at most (8 GiB and more), 4 (mke2fs's least) to 32 on cards below 4 GiB.
+pub fn journal(length: Bytes) -> u64 {
+    (length.0 / 128 / MIB).clamp(4, 64)
 }
 
 /// Makes the upper's ext4 on `device`, filled with the tree at `content` (`mke2fs -d`), with the label `burnonce` and a
-/// fresh UUID, and flushes it. design.md's table of options.
-pub fn make(device: &Path, length: Bytes, content: &Path) -> anyhow::Result<()> {
-    let _ = (device, length, content);
-    todo!()
+/// fresh UUID, and flushes it. design.md's table of options. `length` is rounded down to whole blocks of 4 KiB.
+///
+/// Owners, modes and times of `content` are copied: run as root, with a tree that root made. 1 % of the blocks are kept for
+/// root (mke2fs's 5 % would be 3 GiB of a 64 GiB card): enough for root to log in and clean up when users have filled the card.
+///
+/// What an earlier life left in the first and last MiB (LVM, RAID, a GPT's backup, …) is wiped first.
+///
+/// # Errors
+/// The device is in use (mounted, or claimed), smaller than `length`, or cannot be written; mke2fs failed.
+pub fn make(device: &Path, length: Bytes, content: &Path) -> Result<()> {
+    const LEAST: u64 = 16 * MIB;
+    ensure!(length.0 >= LEAST, "{length} are too few for the upper file system: at least {} are needed", Bytes(LEAST));
+    wipe(device, length).with_context(|| format!("wiping old signatures from {}", device.display()))?;
+    Program::new("mke2fs")
+        .args(["-q", "-t", "ext4", "-b", &BLOCK.to_string(), "-I", "256", "-O", FEATURES])
+        .args(["-N", &inodes(length).to_string(), "-J", &format!("size={}", journal(length)), "-m", "1"])
+        .args(["-E", "lazy_journal_init=1,lazy_itable_init=1,nodiscard", "-e", "remount-ro"])
+        .args(["-L", "burnonce", "-U", "random", "-d", name(content)?, name(device)?])
+        .arg((length.0 / BLOCK).to_string())
+        .run()
+        .with_context(|| format!("making the upper file system on {}", device.display()))?;
+    flush(device)
 }
 
-/// Sets the `read-only` feature on the (mounted or unmounted) ext4 on `device` and flushes.
-pub fn seal(device: &Path) -> anyhow::Result<()> {
-    let _ = device;
-    todo!()
+/// Zeroes the first and the last MiB of `length`. Refuses a device that is mounted or otherwise claimed (`O_EXCL`).
+fn wipe(device: &Path, length: Bytes) -> Result<()> {
+    let mut options = OpenOptions::new();
+    options.write(true);
+    let is_block = std::fs::metadata(device).context("looking at it")?.file_type().is_block_device();
+    if is_block {
+        options.custom_flags(nix::libc::O_EXCL);
+    }
+    let mut file = options.open(device).context("opening it, exclusively")?;
+    let end = file.seek(SeekFrom::End(0)).context("finding its end")?;
+    ensure!(end >= length.0, "it has {}, less than the {length} that the file system is to have", Bytes(end));
+    let zeroes = vec![0u8; MIB as usize];
+    for at in [0, end.saturating_sub(MIB)] {
+        file.seek(SeekFrom::Start(at))
+            .and_then(|_| file.write_all(&zeroes))
+            .with_context(|| format!("at byte {at}"))?;
+    }
+    file.sync_all().context("flushing it")
 }
 
-/// Clears it, and flushes.
-pub fn unseal(device: &Path) -> anyhow::Result<()> {
-    let _ = device;
-    todo!()
+/// Sets the `read-only` feature on the (mounted or unmounted) ext4 on `device` and flushes. Does nothing where it is set.
+///
+/// # Errors
+/// No ext4 there, tune2fs failed, or the flag is not there after it.
+pub fn seal(device: &Path) -> Result<()> {
+    set_read_only(device, true)
 }
+
+/// Clears it, and flushes. Does nothing where it is clear.
+///
+/// # Errors
+/// As [`seal`].
+pub fn unseal(device: &Path) -> Result<()> {
+    set_read_only(device, false)
+}
+
+fn set_read_only(device: &Path, wanted: bool) -> Result<()> {
+    let doing = if wanted { "sealing" } else { "unsealing" };
+    if sealed(device)? == wanted {
+        return Ok(());
+    }
+    Program::new("tune2fs")
+        .args(["-O", if wanted { "read-only" } else { "^read-only" }, name(device)?])
+        .run()
+        .with_context(|| format!("{doing} {}", device.display()))?;
+    flush(device)?;
+    ensure!(
+        sealed(device)? == wanted,
+        "{doing} {}: tune2fs said nothing, but the flag did not change",
+        device.display()
+    );
+    Ok(())
+}
+
+/// Flushes the device to the medium.
+fn flush(device: &Path) -> Result<()> {
+    File::open(device).and_then(|file| file.sync_all()).with_context(|| format!("flushing {}", device.display()))
+}
+
+/// A path as an argument.
+fn name(path: &Path) -> Result<&str> {
+    path.to_str().with_context(|| format!("{} is not UTF-8", path.display()))
+}
+
+#[cfg(test)]
+mod tests;

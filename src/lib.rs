@@ -1,5 +1,64 @@
 //! burnonce: the burned image stays as it was; everything a node writes goes to a third partition.
+//!
+//! One run is: [`observe::observe`] looks at the machine and gives an [`observation::Observation`], plain data.
+//! [`plan::plan`] decides, from that and the [`config::Config`] alone, and gives a [`step::Plan`], or a
+//! [`refusal::Refusal`]: hands off. [`apply::run`] carries the steps out, in an order that makes a power cut after any of
+//! them harmless, and ends with a restart. [`converge`] ties the three together for the units; `burnonce plan` stops after the second.
+//! After the restart overlayroot reads `share/overlayroot.local.conf` in the initramfs: it takes the upper where that is sound,
+//! memory otherwise.
+//!
+//! Nothing is remembered between boots but what is on the card: the partition table, the label and the `state.json` of the upper,
+//! the configuration file, the lower's `read-only` feature. Whatever a power cut leaves, the next boot plans from what it sees.
+//!
+//! docs/design.md has the reasons.
+
+pub mod apply;
+pub mod cli;
 pub mod command;
+pub mod config;
+pub mod console;
+pub mod converge;
+pub mod files;
 pub mod filesystem;
+pub mod led;
+pub mod logging;
+pub mod maintain;
+pub mod mounted;
+pub mod mounts;
+pub mod notice;
+pub mod observation;
+pub mod observe;
+pub mod overlay;
+pub mod picture;
+pub mod plan;
+pub mod preview;
+pub mod refusal;
+pub mod state;
+pub mod status;
+pub mod step;
+pub mod sys;
 pub mod table;
 pub mod units;
+
+use std::process::{ExitCode, Termination};
+
+/// How the program ends; the man page lists the same numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// Done, or nothing to do.
+    Done = 0,
+    /// Something failed.
+    Failed = 1,
+    /// The command line is wrong.
+    Usage = 2,
+    /// Hands off: the machine was left as it is.
+    Refused = 3,
+    /// The node does not run as it was configured.
+    Degraded = 4,
+}
+
+impl Termination for Exit {
+    fn report(self) -> ExitCode {
+        ExitCode::from(self as u8)
+    }
+}

@@ -1,1 +1,36 @@
-fn main() {}
+//! Parses the command line, starts the log, runs the command, and gives its exit code.
+
+use burnonce::cli::{Cli, Command};
+use burnonce::converge::{self, Options};
+use burnonce::{Exit, config, logging, maintain, preview, status};
+use clap::Parser;
+use std::path::Path;
+use std::time::Instant;
+
+fn main() -> Exit {
+    let started = Instant::now();
+    let cli = Cli::parse();
+    let root = Path::new("/");
+    // A file that cannot be read is reported by the command itself.
+    let level = config::load(Path::new(config::PATH)).unwrap_or_default().log.level;
+    logging::start(cli.verbose, level);
+    let reads_a_file = matches!(&cli.command, Command::Plan { from: Some(_), .. });
+    if !reads_a_file && !nix::unistd::geteuid().is_root() {
+        eprintln!("burnonce: the disk can be read by root only; run it with sudo");
+        return Exit::Failed;
+    }
+    let converge = Options { root, started, reboot: true, limit: usize::MAX, late: false };
+    let result = match cli.command {
+        Command::Converge { no_reboot, steps } => {
+            Ok(converge::run(Options { reboot: !no_reboot, limit: steps.unwrap_or(usize::MAX), ..converge }))
+        }
+        Command::Prepare { no_reboot } => Ok(converge::run(Options { reboot: !no_reboot, late: true, ..converge })),
+        Command::Plan { json, from } => preview::run(root, json, from.as_deref()),
+        Command::Status { json } => status::run(root, json),
+        Command::Maintain { command } => maintain::run(&command),
+    };
+    result.unwrap_or_else(|error| {
+        eprintln!("burnonce: {error:#}");
+        Exit::Failed
+    })
+}

@@ -64,7 +64,8 @@ impl Lba {
 /// As people read sizes: `7.4 GiB`, `512 MiB`, `28 KiB`, `17 bytes`. One decimal below 10, none from there on.
 impl fmt::Display for Bytes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const UNITS: [(&str, u64); 5] = [("PiB", 1 << 50), ("TiB", 1 << 40), ("GiB", GIB), ("MiB", MIB), ("KiB", 1 << 10)];
+        const UNITS: [(&str, u64); 5] =
+            [("PiB", 1 << 50), ("TiB", 1 << 40), ("GiB", GIB), ("MiB", MIB), ("KiB", 1 << 10)];
         for (name, unit) in UNITS {
             if self.0 >= unit {
                 let tenths = (u128::from(self.0) * 10 + u128::from(unit) / 2) / u128::from(unit);
@@ -141,7 +142,9 @@ mod tests {
 
     #[test]
     fn sizes_parse_and_nonsense_is_refused() {
-        for (text, bytes) in [("1", 1), ("512 MiB", 512 * MIB), ("2G", 2 * GIB), (" 3 GB ", 3_000_000_000), ("4KiB", 4096)] {
+        for (text, bytes) in
+            [("1", 1), ("512 MiB", 512 * MIB), ("2G", 2 * GIB), (" 3 GB ", 3_000_000_000), ("4KiB", 4096)]
+        {
             assert_eq!(text.parse::<Bytes>(), Ok(Bytes(bytes)), "{text}");
         }
         for text in ["", "MiB", "-1", "1.5 GiB", "1 XiB", "99999999999999999999", "20000000 TiB"] {

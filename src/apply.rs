@@ -1,0 +1,208 @@
+//! Carries out a plan: the one module that changes a card.
+
+use crate::command::Program;
+use crate::console::Console;
+use crate::files;
+use crate::filesystem;
+use crate::mounted::{self, Mounted};
+use crate::observation::Disk;
+use crate::overlay::{self, Counts};
+use crate::state::{self, State};
+use crate::step::{Plan, Step};
+use crate::sys;
+use crate::table::{self, Change, NewPartition, Table};
+use anyhow::{Context, Result, anyhow};
+use std::fs::{self, File, OpenOptions};
+use std::path::{Path, PathBuf};
+
+/// Where the agent works in a boot; memory, never the card.
+pub const RUN: &str = "run/burnonce";
+
+/// The machine that a plan is carried out on.
+#[derive(Debug)]
+pub struct Machine<'a> {
+    /// Where its root is mounted: `/`.
+    pub root: &'a Path,
+    /// The disk of the lower.
+    pub disk: &'a Disk,
+    /// overlayroot's configuration file.
+    pub conf: &'a Path,
+    /// What the configuration counted when this boot began.
+    pub counts: Counts,
+    /// Whether [`Step::Reboot`] restarts the machine, or is only said.
+    pub reboot: bool,
+}
+
+/// What stopped a plan.
+#[derive(Debug)]
+pub struct Failure {
+    /// The step, in words.
+    pub step: String,
+    /// Why.
+    pub error: anyhow::Error,
+}
+
+/// Carries out the steps of `plan` in their order, at most `limit` of them, and says each on the console. Returns only where there
+/// is no restart in it, or where a step failed before the configuration was written.
+///
+/// # Errors
+/// The first step that failed. Once the overlay is configured the machine is restarted whatever fails: to let this boot go on
+/// would be to write to the lower.
+pub fn run(plan: &Plan, machine: &Machine, console: &mut Console, limit: usize) -> Result<(), Failure> {
+    let total = plan.steps.len();
+    let mut configured = false;
+    for (number, step) in (1..).zip(plan.steps.iter().take(limit)) {
+        console.step(number, total, step);
+        match apply(step, machine, console) {
+            Ok(()) => {
+                configured |= matches!(step, Step::WriteConfiguration { .. });
+                console.done("");
+            }
+            Err(error) if configured => console.warn(format_args!("that failed: {error:#}")),
+            Err(error) => {
+                forget_unpublished(plan, machine);
+                return Err(Failure { step: step.to_string(), error });
+            }
+        }
+    }
+    Ok(())
+}
+
+fn apply(step: &Step, machine: &Machine, console: &Console) -> Result<()> {
+    let root = machine.root;
+    match step {
+        Step::RecordAttempt { attempt } => {
+            let counts = Counts { attempts: *attempt, ..machine.counts.clone() };
+            write_configuration(machine, &overlay::begun(&counts))
+        }
+        Step::ForgetKernelPartition { number, .. } => sys::forget_kernel_partition(&machine.open_disk()?, *number),
+        Step::RemovePlaceholder { number, before, .. } => {
+            let disk = machine.open_disk()?;
+            machine.publish(before, &Change::Remove { number: *number })?;
+            sys::forget_kernel_partition(&disk, *number)
+        }
+        Step::AddKernelPartition { partition: NewPartition { number, start, sectors }, .. } => {
+            sys::add_kernel_partition(&machine.open_disk()?, *number, *start, *sectors, machine.disk.sector_size)
+        }
+        Step::MakeFilesystem { device, length, made_for, attempt } => {
+            let content = stage(root, &State::new(made_for, *attempt))?;
+            filesystem::make(&machine.node(device), *length, &content)?;
+            // The kernel that made it must be able to use it, before anything points at it.
+            Mounted::new(&machine.node(device), "ext4", &root.join(RUN).join("upper"), false)?.close()
+        }
+        Step::PublishTable { before, change, .. } => machine.publish(before, change),
+        Step::WriteConfiguration { attempt } => {
+            let counts = Counts { attempts: *attempt, failure: None, ..machine.counts.clone() };
+            write_configuration(machine, &overlay::complete(&counts))?;
+            mounted::quiesce(root, machine.reboot)
+        }
+        Step::Seal { device } => filesystem::seal(&machine.node(device)),
+        Step::Unseal { device } => filesystem::unseal(&machine.node(device)),
+        Step::KeepLog { device } => keep_log(machine, device, console),
+        Step::RebuildInitramfs { rebuild } => {
+            let counts = Counts { rebuilds: *rebuild, ..machine.counts.clone() };
+            write_configuration(machine, &overlay::begun(&counts))?;
+            Program::new("update-initramfs").args(["-u", "-k", "all"]).run().map(drop)
+        }
+        Step::Reboot if machine.reboot => Err(restart(root, console)),
+        Step::Reboot => {
+            log::info!("not restarting, as asked");
+            Ok(())
+        }
+    }
+}
+
+impl Machine<'_> {
+    fn node(&self, name: &str) -> PathBuf {
+        self.root.join("dev").join(name)
+    }
+
+    fn open_disk(&self) -> Result<File> {
+        let node = self.node(&self.disk.name);
+        OpenOptions::new().read(true).write(true).open(&node).with_context(|| format!("opening {}", node.display()))
+    }
+
+    fn publish(&self, before: &Table, change: &Change) -> Result<()> {
+        table::publish(&mut self.open_disk()?, before, change, self.disk.sector_size, self.disk.sectors.0)
+            .with_context(|| format!("writing the partition table of /dev/{}", self.disk.name))
+    }
+}
+
+/// Writes overlayroot's configuration into the lower, and flushes it.
+fn write_configuration(machine: &Machine, text: &str) -> Result<()> {
+    let path = machine.root.join(machine.conf.strip_prefix("/").unwrap_or(machine.conf));
+    mounted::with_root_writable(machine.root, || files::replace(&path, text))
+}
+
+/// Writes down what an attempt failed on, for the refusal that follows the last one. Best effort: the card may be what failed.
+pub fn record_failure(machine: &Machine, attempts: u32, failure: &Failure) {
+    let counts =
+        Counts { attempts, failure: Some(format!("{}: {:#}", failure.step, failure.error)), ..machine.counts.clone() };
+    if let Err(error) = write_configuration(machine, &overlay::begun(&counts)) {
+        log::warn!("the failure could not be written down: {error:#}");
+    }
+}
+
+/// The tree that a new upper begins with, in memory. `overlay` has root's mode, since the merged `/` takes the upper's.
+fn stage(root: &Path, state: &State) -> Result<PathBuf> {
+    let stage = root.join(RUN).join("stage");
+    if stage.exists() {
+        fs::remove_dir_all(&stage).with_context(|| format!("removing {}", stage.display()))?;
+    }
+    for directory in ["overlay", "overlay-workdir/_", "burnonce/log"] {
+        let path = stage.join(directory);
+        fs::create_dir_all(&path).with_context(|| format!("making {}", path.display()))?;
+    }
+    for directory in ["", "overlay", "overlay-workdir", "overlay-workdir/_", "burnonce", "burnonce/log"] {
+        set_mode(&stage.join(directory), 0o755)?;
+    }
+    files::replace(&stage.join(state::PATH), &state.to_json()?)?;
+    Ok(stage)
+}
+
+/// Sets a mode whatever the umask is.
+fn set_mode(path: &Path, mode: u32) -> Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    fs::set_permissions(path, fs::Permissions::from_mode(mode))
+        .with_context(|| format!("setting the mode of {}", path.display()))
+}
+
+/// Puts the transcript of the console on the upper partition.
+fn keep_log(machine: &Machine, device: &str, console: &Console) -> Result<()> {
+    let upper = Mounted::new(&machine.node(device), "ext4", &machine.root.join(RUN).join("upper"), true)?;
+    let directory = upper.directory().join("burnonce/log");
+    let number = fs::read_dir(&directory).with_context(|| format!("reading {}", directory.display()))?.count() + 1;
+    let name = format!("{number:04}-conversion.log");
+    files::replace(&directory.join(name), &console.transcript())?;
+    upper.close()
+}
+
+/// After a failure the kernel must not show a partition that the card does not have.
+fn forget_unpublished(plan: &Plan, machine: &Machine) {
+    let Some((number, ..)) = plan.new_partition() else { return };
+    let Ok(mut disk) = machine.open_disk() else { return };
+    let published = match table::read(&mut disk, machine.disk.sector_size, machine.disk.sectors.0) {
+        Ok(Ok(table)) => table.partitions.iter().any(|p| p.number == number),
+        // Not known: then it stays as it is.
+        _ => true,
+    };
+    if published {
+        return;
+    }
+    if let Err(error) = sys::forget_kernel_partition(&disk, number) {
+        log::debug!("partition {number} was not there to forget: {error:#}");
+    }
+}
+
+/// Restarts the machine at once, past systemd: a unit that asks systemd for a restart and returns lets later units start, and they
+/// write to the lower. Returns only the reason why it did not.
+fn restart(root: &Path, console: &Console) -> anyhow::Error {
+    if let Err(error) = mounted::quiesce(root, true) {
+        return error;
+    }
+    console.settle();
+    match nix::sys::reboot::reboot(nix::sys::reboot::RebootMode::RB_AUTOBOOT) {
+        Ok(never) => match never {},
+        Err(error) => anyhow!(error).context("restarting"),
+    }
+}

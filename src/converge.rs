@@ -1,0 +1,249 @@
+//! What the units run: look, decide, do, and say so.
+
+use crate::apply::{self, Failure, Machine, RUN};
+use crate::config::{self, Config, Led};
+use crate::console::Console;
+use crate::led::Blink;
+use crate::observation::{Observation, Root};
+use crate::overlay::{Configuration, Counts};
+use crate::refusal::Refusal;
+use crate::step::{Plan, Purpose, Step};
+use crate::{Exit, notice, observe, plan};
+use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
+use std::fs;
+use std::io::IsTerminal;
+use std::path::Path;
+use std::time::Instant;
+
+/// How a run of `converge` or `prepare` is to be.
+#[derive(Debug, Clone, Copy)]
+pub struct Options<'a> {
+    /// The machine's root: `/`.
+    pub root: &'a Path,
+    /// When the program was started.
+    pub started: Instant,
+    /// Whether the machine is restarted at the end of a conversion.
+    pub reboot: bool,
+    /// How many steps of the plan to carry out at most.
+    pub limit: usize,
+    /// This is the late run: the one that may rebuild the initramfs.
+    pub late: bool,
+}
+
+/// What the last run in this boot came to, kept in `/run/burnonce/converge.json` for `status`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Outcome {
+    /// `converged`, `off`, `refused`, `degraded`, `failed`, `preparing`, `converted`, `sealed`.
+    pub outcome: String,
+    /// What the console said.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub message: String,
+    /// Milliseconds from the start of the program to its end.
+    pub took_ms: u64,
+    /// The version that ran.
+    pub version: String,
+}
+
+/// Where an [`Outcome`] is kept, below the root.
+pub const OUTCOME: &str = "run/burnonce/converge.json";
+/// The late unit runs where this file is.
+const PREPARE: &str = "run/burnonce/prepare";
+
+/// Runs it. The console of the node has said everything when this returns.
+pub fn run(options: Options) -> Exit {
+    let mut console = Console::open(options.root);
+    let (exit, outcome, message) = match converge(&options, &mut console) {
+        Ok(end) => end,
+        Err(error) => {
+            let message = format!("{error:#}");
+            console.warn(format_args!("failed: {message}. This boot goes on without burnonce"));
+            (Exit::Failed, "failed", message)
+        }
+    };
+    let took_ms = u64::try_from(options.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+    log::info!("{outcome} in {took_ms} ms");
+    let outcome =
+        Outcome { outcome: outcome.to_owned(), message, took_ms, version: env!("CARGO_PKG_VERSION").to_owned() };
+    if let Err(error) = keep(options.root, &outcome) {
+        log::warn!("{error:#}");
+    }
+    exit
+}
+
+fn keep(root: &Path, outcome: &Outcome) -> Result<()> {
+    let path = root.join(OUTCOME);
+    fs::create_dir_all(root.join(RUN)).with_context(|| format!("making {}", root.join(RUN).display()))?;
+    // Memory: no need for a flush, and a boot with nothing to do is to be short.
+    fs::write(&path, serde_json::to_string(outcome)? + "\n").with_context(|| format!("writing {}", path.display()))
+}
+
+type End = (Exit, &'static str, String);
+
+fn converge(options: &Options, console: &mut Console) -> Result<End> {
+    let root = options.root;
+    let loaded = config::load(&root.join(config::PATH.trim_start_matches('/')));
+    let (config, wrong) = match loaded {
+        Ok(config) => (config, None),
+        Err(error) => (Config::default(), Some(Refusal::ConfigurationFile { error: format!("{error:#}") })),
+    };
+    let seen = observe::observe(root, &config)?;
+    release_check(root);
+    let decided = match wrong {
+        // On an overlay nothing hangs on the configuration any more but what is said.
+        Some(refusal) if !seen.cmdline.off => Err(refusal),
+        _ => plan::plan(&seen, &config),
+    };
+    match decided {
+        Err(refusal) => Ok(refuse(root, &seen, &refusal, console)),
+        Ok(plan) => pursue(&plan, &seen, &config, options, console),
+    }
+}
+
+/// The configuration mounts the upper in the initramfs to look at it, and leaves it mounted for overlayroot; where burnonce's own
+/// script is not in the initramfs, this is what unmounts it.
+fn release_check(root: &Path) {
+    let check = root.join(RUN).join("check");
+    // Most often it is not mounted any more.
+    if check.exists() && nix::mount::umount(&check).is_ok() {
+        log::debug!("unmounted {}, which the initramfs left", check.display());
+    }
+}
+
+/// Says why the node is left alone, on the console and on the boot partition.
+fn refuse(root: &Path, seen: &Observation, refusal: &Refusal, console: &mut Console) -> End {
+    let message = refusal.to_string();
+    console.warn(format_args!("not converting this node: {message}."));
+    if matches!(seen.root, Root::Plain { .. }) {
+        console.say("this boot goes on as if burnonce were not there.");
+        leave_notice(root, seen, &format!("This node was not converted: {message}."));
+    }
+    (Exit::Refused, "refused", message)
+}
+
+fn leave_notice(root: &Path, seen: &Observation, text: &str) {
+    let Some(disk) = &seen.disk else { return };
+    let text = format!(
+        "burnonce {}\n\n{text}\n\nThe node boots as if burnonce were not there. burnonce looks again at every boot,\n\
+         and removes this file when it converts the node.\n",
+        env!("CARGO_PKG_VERSION")
+    );
+    if let Err(error) = notice::leave(root, disk, &seen.lower, &text) {
+        log::warn!("leaving {} on the boot partition: {error:#}", notice::NAME);
+    }
+}
+
+fn pursue(plan: &Plan, seen: &Observation, config: &Config, options: &Options, console: &mut Console) -> Result<End> {
+    for note in &plan.notes {
+        console.say(format_args!("note: {note}."));
+    }
+    match &plan.purpose {
+        Purpose::Nothing => {
+            console.say(overlay_line(seen));
+            Ok((Exit::Done, "converged", String::new()))
+        }
+        Purpose::Off { why } => {
+            console.say(format_args!("switched off: {why}."));
+            carry_out(plan, seen, config, options, console).map(|()| (Exit::Done, "off", why.clone()))
+        }
+        Purpose::Seal => {
+            carry_out(plan, seen, config, options, console)?;
+            console.say(overlay_line(seen));
+            Ok((Exit::Done, "sealed", String::new()))
+        }
+        Purpose::Degraded { reasons, remedy } => {
+            reasons.iter().for_each(|reason| console.warn(format_args!("DEGRADED: {reason}.")));
+            console.warn(format_args!("what to do: {remedy}."));
+            if let Err(error) = carry_out(plan, seen, config, options, console) {
+                console.warn(format_args!("{error:#}"));
+            }
+            Ok((Exit::Degraded, "degraded", reasons.join("; ")))
+        }
+        Purpose::Convert | Purpose::Prepare if std::io::stdin().is_terminal() && options.reboot => {
+            let message = "this node is converted by its next boot: restart it. To do it from a shell would cut off whatever runs now";
+            console.say(message);
+            Ok((Exit::Refused, "refused", message.to_owned()))
+        }
+        Purpose::Prepare if !options.late => {
+            console.say("the initramfs of this image has no overlayroot. It is rebuilt later in this boot; the next boot converts.");
+            let path = options.root.join(PREPARE);
+            fs::create_dir_all(options.root.join(RUN))
+                .with_context(|| format!("making {}", options.root.join(RUN).display()))?;
+            fs::write(&path, "").with_context(|| format!("writing {}", path.display()))?;
+            Ok((Exit::Done, "preparing", String::new()))
+        }
+        Purpose::Prepare => {
+            carry_out(plan, seen, config, options, console)?;
+            Ok((Exit::Done, "preparing", String::new()))
+        }
+        Purpose::Convert if options.late => Ok((Exit::Done, "preparing", String::new())),
+        Purpose::Convert => {
+            announce(plan, seen, console);
+            carry_out(plan, seen, config, options, console)?;
+            Ok((Exit::Done, "converted", String::new()))
+        }
+    }
+}
+
+/// The first lines of a conversion: what is about to happen, and how long one waits.
+fn announce(plan: &Plan, seen: &Observation, console: &mut Console) {
+    let Some(disk) = &seen.disk else { return };
+    let length = disk.sectors.to_bytes(disk.sector_size);
+    console.say(format_args!(
+        "converting this node (burnonce {}): a card of {length}, /dev/{}.",
+        env!("CARGO_PKG_VERSION"),
+        disk.name
+    ));
+    if let Some((_, _, sectors)) = plan.new_partition() {
+        let size = sectors.to_bytes(disk.sector_size);
+        console.say(format_args!(
+            "the image stays as it was burned; all that is written goes to a new partition of {size}."
+        ));
+    }
+    console.say("this takes seconds, and ends with a restart. Cutting the power does no harm: the next boot goes on.");
+}
+
+fn overlay_line(seen: &Observation) -> String {
+    let Root::Overlay { upper: Some(upper), .. } = &seen.root else { return "nothing to do.".to_owned() };
+    let lower = match &seen.lower {
+        crate::observation::Place::Partition { name, .. } => format!("/dev/{name}"),
+        _ => "the image".to_owned(),
+    };
+    format!("this node runs on its overlay: what is written goes to /dev/{upper}; {lower} stays as it was burned.")
+}
+
+/// Carries the plan out, blinks meanwhile, and writes a failure down where it will be found.
+fn carry_out(plan: &Plan, seen: &Observation, config: &Config, options: &Options, console: &mut Console) -> Result<()> {
+    let Some(disk) = seen.disk.as_ref().filter(|_| !plan.steps.is_empty()) else { return Ok(()) };
+    let counts = match &seen.configuration {
+        Configuration::Begun(counts) | Configuration::Complete(counts) => counts.clone(),
+        Configuration::Absent | Configuration::Foreign { .. } => Counts::default(),
+    };
+    let machine = Machine { root: options.root, disk, conf: &config.overlay.conf, counts, reboot: options.reboot };
+    let restarts = plan.steps.contains(&Step::Reboot);
+    let _blink = if restarts && config.console.led == Led::Auto { Blink::start(options.root) } else { None };
+    if plan.purpose == Purpose::Convert {
+        notice::clear(options.root, disk, &seen.lower)
+            .unwrap_or_else(|error| log::info!("looking for an old {} on the boot partition: {error:#}", notice::NAME));
+    }
+    apply::run(plan, &machine, console, options.limit).map_err(|failure| failed(plan, seen, &machine, failure))
+}
+
+fn failed(plan: &Plan, seen: &Observation, machine: &Machine, failure: Failure) -> anyhow::Error {
+    let attempt = plan.steps.iter().find_map(|step| match step {
+        Step::RecordAttempt { attempt } => Some(*attempt),
+        _ => None,
+    });
+    let text = format!("{}: {:#}", failure.step, failure.error);
+    if let Some(attempt) = attempt {
+        apply::record_failure(machine, attempt, &failure);
+        let next =
+            if attempt < plan::MAX_ATTEMPTS { "The next boot tries again" } else { "burnonce does not try again" };
+        leave_notice(
+            machine.root,
+            seen,
+            &format!("Attempt {attempt} of {} to convert this node failed. {text}.\n{next}.", plan::MAX_ATTEMPTS),
+        );
+    }
+    failure.error.context(format!("could not {}", failure.step))
+}

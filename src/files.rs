@@ -1,0 +1,83 @@
+//! Files that must be whole or not there, whenever the power goes.
+
+use anyhow::{Context, Result};
+use std::fs::{self, File, OpenOptions};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+/// Writes `text` to `path` so that a power cut leaves the old file or the new one: temporary file, fsync, rename, fsync of
+/// the directory. The mode of a new file is 0644.
+///
+/// # Errors
+/// The file system took no writes or has no room; the message names the file. The old file is untouched then.
+pub fn replace(path: &Path, text: &str) -> Result<()> {
+    let temporary = beside(path);
+    let written = write_through(&temporary, text).and_then(|()| {
+        fs::rename(&temporary, path).with_context(|| format!("renaming {} to {}", temporary.display(), path.display()))
+    });
+    if written.is_err() {
+        // Best effort: the reason that counts is the one being returned.
+        let _ = fs::remove_file(&temporary);
+    }
+    written?;
+    sync_directory(path)
+}
+
+/// Removes `path` if it is there, and makes that last. Says whether it was there.
+///
+/// # Errors
+/// The file is there and cannot be removed.
+pub fn remove(path: &Path) -> Result<bool> {
+    match fs::remove_file(path) {
+        Ok(()) => sync_directory(path).map(|()| true),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error).with_context(|| format!("removing {}", path.display())),
+    }
+}
+
+fn beside(path: &Path) -> PathBuf {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(".burnonce-new");
+    path.with_file_name(name)
+}
+
+fn write_through(path: &Path, text: &str) -> Result<()> {
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .open(path)
+        .with_context(|| format!("creating {}", path.display()))?;
+    file.write_all(text.as_bytes()).with_context(|| format!("writing {}", path.display()))?;
+    file.sync_all().with_context(|| format!("flushing {}", path.display()))
+}
+
+fn sync_directory(path: &Path) -> Result<()> {
+    let directory = path.parent().unwrap_or(Path::new("/"));
+    File::open(directory)
+        .and_then(|d| d.sync_all())
+        .with_context(|| format!("flushing the directory {}", directory.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_replaced_whole_and_nothing_stays_beside_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("conf");
+        replace(&path, "old").unwrap();
+        replace(&path, "new\n").unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "new\n");
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+        assert!(remove(&path).unwrap());
+        assert!(!remove(&path).unwrap());
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_written_is_named() {
+        let error = format!("{:#}", replace(Path::new("/proc/burnonce"), "x").unwrap_err());
+        assert!(error.contains("/proc/burnonce"), "{error}");
+    }
+}

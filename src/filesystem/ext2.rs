@@ -1,0 +1,251 @@
+//! Reading of ext2, ext3 and ext4: the superblock from its bytes, directories and files through libext2fs.
+//!
+//! The superblock's layout is a documented disk format (kernel, `Documentation/filesystems/ext4/super.rst`), little endian on
+//! every machine, so that no structure of libext2fs has to be described here.
+
+use super::{Owner, Superblock};
+use crate::units::Bytes;
+use anyhow::{Context, Result, bail};
+use e2fsprogs_sys as sys;
+use std::ffi::{CStr, CString, c_char, c_int, c_long, c_void};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::sync::Once;
+
+/// Where the superblock starts, in bytes, whatever the block size.
+pub const SUPERBLOCK_OFFSET: u64 = 1024;
+/// Its length in bytes.
+pub const SUPERBLOCK_LENGTH: usize = 1024;
+
+const MAGIC: u16 = 0xEF53;
+const STATE_VALID: u16 = 1;
+const STATE_ERROR: u16 = 2;
+const INCOMPAT_RECOVER: u32 = 0x4;
+const INCOMPAT_64BIT: u32 = 0x80;
+const RO_COMPAT_READONLY: u32 = 0x1000;
+
+/// How much of `state.json` is read, in bytes.
+const STATE_LIMIT: usize = 64 << 10;
+/// After how many entries the reading of the root directory stops.
+const NAMES_READ: usize = 1000;
+/// How many names [`Owner::Files`] keeps.
+const NAMES_KEPT: usize = 10;
+
+const S_IFMT: u16 = 0o170_000;
+const S_IFREG: u16 = 0o100_000;
+const S_IFDIR: u16 = 0o040_000;
+
+/// The facts that the superblock itself has; `None` where the magic number is not there.
+pub struct Facts {
+    label: String,
+    uuid: String,
+    size: Bytes,
+    clean: bool,
+    errors: bool,
+    /// See [`Superblock::sealed`].
+    pub sealed: bool,
+}
+
+impl Facts {
+    /// Reads the 1024 bytes of a superblock. Pure; every value is possible in every field, for a checksum is libext2fs's affair.
+    pub fn parse(bytes: &[u8]) -> Option<Facts> {
+        let bytes: &[u8; SUPERBLOCK_LENGTH] = bytes.get(..SUPERBLOCK_LENGTH)?.try_into().ok()?;
+        let u16_at = |at: usize| u16::from_le_bytes([bytes[at], bytes[at + 1]]);
+        let u32_at = |at: usize| u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
+        if u16_at(0x38) != MAGIC {
+            return None;
+        }
+        let state = u16_at(0x3A);
+        let incompat = u32_at(0x60);
+        let high = if incompat & INCOMPAT_64BIT != 0 { u64::from(u32_at(0x150)) } else { 0 };
+        let blocks = high << 32 | u64::from(u32_at(0x4));
+        let block = 1u64.checked_shl(u32_at(0x18).saturating_add(10)).unwrap_or(u64::MAX);
+        Some(Facts {
+            label: text(&bytes[0x78..0x88]),
+            uuid: uuid(&bytes[0x68..0x78]),
+            size: Bytes(block.saturating_mul(blocks)),
+            clean: state & STATE_VALID != 0 && incompat & INCOMPAT_RECOVER == 0,
+            errors: state & STATE_ERROR != 0 || u32_at(0x194) > 0,
+            sealed: u32_at(0x64) & RO_COMPAT_READONLY != 0,
+        })
+    }
+
+    /// Completes them with the owner.
+    pub fn into_superblock(self, owner: Owner) -> Superblock {
+        let Facts { label, uuid, size, clean, errors, sealed } = self;
+        Superblock { label, uuid, size, clean, errors, sealed, owner }
+    }
+}
+
+/// Text up to the first NUL.
+fn text(bytes: &[u8]) -> String {
+    let end = bytes.iter().position(|&b| b == 0).unwrap_or(bytes.len());
+    String::from_utf8_lossy(&bytes[..end]).into_owned()
+}
+
+/// 16 bytes as blkid prints a file system's UUID.
+fn uuid(bytes: &[u8]) -> String {
+    let mut out = String::with_capacity(36);
+    for (i, byte) in bytes.iter().enumerate() {
+        if matches!(i, 4 | 6 | 8 | 10) {
+            out.push('-');
+        }
+        out.push_str(&format!("{byte:02x}"));
+    }
+    out
+}
+
+/// Whose the file system on `device` is. Reads only; it may be mounted. What cannot be read is an answer, not an error: a
+/// file system that was not unmounted may be unreadable until `e2fsck -p` has replayed its journal.
+pub fn owner(device: &Path) -> Owner {
+    look(device).unwrap_or_else(|error| Owner::Unreadable { reason: format!("{error:#}") })
+}
+
+fn look(device: &Path) -> Result<Owner> {
+    let fs = Filesystem::open(device)?;
+    if let Some(file) = fs.state().context("looking for /burnonce/state.json")? {
+        let state = fs.content(file, STATE_LIMIT).context("reading /burnonce/state.json")?;
+        return Ok(Owner::Ours { state: String::from_utf8_lossy(&state).into_owned() });
+    }
+    let mut names = fs.names(sys::EXT2_ROOT_INO, NAMES_READ).context("reading the root directory")?;
+    names.retain(|name| !matches!(name.as_str(), "." | ".." | "lost+found"));
+    if names.is_empty() {
+        return Ok(Owner::Empty);
+    }
+    names.sort();
+    names.truncate(NAMES_KEPT);
+    Ok(Owner::Files { names })
+}
+
+/// An ext2, ext3 or ext4 opened for reading.
+struct Filesystem(sys::ext2_filsys);
+
+impl Filesystem {
+    fn open(device: &Path) -> Result<Filesystem> {
+        static ERRORS: Once = Once::new();
+        // SAFETY: registers a static table; called once, before any code is turned into text.
+        ERRORS.call_once(|| unsafe { sys::initialize_ext2_error_table() });
+        let name = CString::new(device.as_os_str().as_bytes()).context("a device's name has no NUL")?;
+        let mut fs = std::ptr::null_mut();
+        let flags = sys::EXT2_FLAG_64BITS | sys::EXT2_FLAG_SOFTSUPP_FEATURES;
+        // SAFETY: `name` lives through the call, `fs` is a place for one pointer; no EXT2_FLAG_RW, so nothing is written.
+        let code =
+            unsafe { sys::ext2fs_open2(name.as_ptr(), std::ptr::null(), flags, 0, 0, sys::unix_io_manager, &mut fs) };
+        check(code).with_context(|| format!("opening the file system on {}", device.display()))?;
+        Ok(Filesystem(fs))
+    }
+
+    /// The inode of `/burnonce/state.json`, where that is a file in a directory.
+    fn state(&self) -> Result<Option<sys::ext2_ino_t>> {
+        let Some(directory) = self.lookup(sys::EXT2_ROOT_INO, c"burnonce")? else { return Ok(None) };
+        if self.mode(directory)? & S_IFMT != S_IFDIR {
+            return Ok(None);
+        }
+        let Some(file) = self.lookup(directory, c"state.json")? else { return Ok(None) };
+        Ok((self.mode(file)? & S_IFMT == S_IFREG).then_some(file))
+    }
+
+    /// The inode of `name` in `directory`, links not followed.
+    fn lookup(&self, directory: sys::ext2_ino_t, name: &CStr) -> Result<Option<sys::ext2_ino_t>> {
+        let mut inode = 0;
+        let length = c_int::try_from(name.to_bytes().len()).context("a long name")?;
+        // SAFETY: self.0 is open; `name` has `length` bytes and lives through the call; no buffer, so the library makes its own.
+        let code =
+            unsafe { sys::ext2fs_lookup(self.0, directory, name.as_ptr(), length, std::ptr::null_mut(), &mut inode) };
+        if code == sys::EXT2_ET_FILE_NOT_FOUND {
+            return Ok(None);
+        }
+        check(code)?;
+        Ok(Some(inode))
+    }
+
+    fn mode(&self, inode: sys::ext2_ino_t) -> Result<u16> {
+        let mut found = sys::ext2_inode::ZERO;
+        // SAFETY: self.0 is open; `found` has the 128 bytes that the call fills.
+        check(unsafe { sys::ext2fs_read_inode(self.0, inode, &mut found) })?;
+        Ok(found.i_mode)
+    }
+
+    /// The first `limit` bytes of a file.
+    fn content(&self, inode: sys::ext2_ino_t, limit: usize) -> Result<Vec<u8>> {
+        let mut file = std::ptr::null_mut();
+        // SAFETY: self.0 is open; `file` is a place for one pointer.
+        check(unsafe { sys::ext2fs_file_open(self.0, inode, 0, &mut file) })?;
+        let mut content = vec![0u8; limit];
+        let mut length = 0;
+        let mut code = 0;
+        while length < limit {
+            let room = &mut content[length..];
+            let wanted = u32::try_from(room.len()).unwrap_or(u32::MAX);
+            let mut got = 0;
+            // SAFETY: `file` is open; `room` has at least `wanted` bytes.
+            code = unsafe { sys::ext2fs_file_read(file, room.as_mut_ptr().cast(), wanted, &mut got) };
+            if code != 0 || got == 0 {
+                break;
+            }
+            length += got as usize;
+        }
+        // SAFETY: `file` is open and not used after this.
+        let closed = unsafe { sys::ext2fs_file_close(file) };
+        check(code)?;
+        check(closed)?;
+        content.truncate(length);
+        Ok(content)
+    }
+
+    /// The names in a directory, in its order; no more than `limit` of them.
+    fn names(&self, directory: sys::ext2_ino_t, limit: usize) -> Result<Vec<String>> {
+        let mut found = Names { names: Vec::new(), limit };
+        // SAFETY: self.0 is open; `collect` gets `found` back, which lives through the call and is not touched elsewhere.
+        let code = unsafe {
+            let private = (&raw mut found).cast::<c_void>();
+            sys::ext2fs_dir_iterate2(self.0, directory, 0, std::ptr::null_mut(), Some(collect), private)
+        };
+        check(code)?;
+        Ok(found.names)
+    }
+}
+
+impl Drop for Filesystem {
+    fn drop(&mut self) {
+        // SAFETY: self.0 came from ext2fs_open2 and is freed once.
+        unsafe { sys::ext2fs_free(self.0) }
+    }
+}
+
+/// What [`collect`] fills.
+struct Names {
+    names: Vec<String>,
+    limit: usize,
+}
+
+/// Called by libext2fs for each entry of a directory.
+unsafe extern "C" fn collect(
+    _directory: sys::ext2_ino_t,
+    _kind: c_int,
+    entry: *mut sys::ext2_dir_entry,
+    _offset: c_int,
+    _block_size: c_int,
+    _block: *mut c_char,
+    private: *mut c_void,
+) -> c_int {
+    // SAFETY: `private` is the `Names` that `names` gave. `entry` points to a record of which libext2fs has checked that the
+    // low byte of `name_len` counts bytes inside the block; no reference to the whole record is made.
+    let (found, name) = unsafe {
+        let found = &mut *private.cast::<Names>();
+        let length = usize::from((&raw const (*entry).name_len).read_unaligned() & 0xff);
+        (found, std::slice::from_raw_parts((&raw const (*entry).name).cast::<u8>(), length))
+    };
+    found.names.push(String::from_utf8_lossy(name).into_owned());
+    if found.names.len() < found.limit { 0 } else { sys::DIRENT_ABORT }
+}
+
+/// A code of libext2fs as a result.
+fn check(code: c_long) -> Result<()> {
+    if code == 0 {
+        return Ok(());
+    }
+    // SAFETY: the text is a static or thread-unrelated C string that outlives this line; it is copied at once.
+    let text = unsafe { CStr::from_ptr(sys::error_message(code)) };
+    bail!("{}", text.to_string_lossy())
+}

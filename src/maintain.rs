@@ -1,0 +1,159 @@
+//! `burnonce maintain`: the one door to the sealed lower.
+//!
+//! The lower becomes writable in a mount namespace of this process alone: what the rest of the node sees of it stays read-only.
+//! Whatever happens inside, the lower is made read-only and sealed again.
+
+use crate::config::{self, Config};
+use crate::mounted;
+use crate::observation::{Observation, Place, Root};
+use crate::overlay::{self, Configuration};
+use crate::{Exit, filesystem, observe, sys};
+use anyhow::{Context, Result, bail};
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::{Pid, sync};
+use std::fs;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::thread::sleep;
+use std::time::Duration;
+
+/// Tells the package's scripts that they run inside.
+pub const ENVIRONMENT: &str = "BURNONCE_MAINTAIN";
+/// What the tree of the lower needs from the running system.
+const BORROWED: [&str; 5] = ["/dev", "/proc", "/sys", "/run", "/boot/firmware"];
+
+/// Signals that must not end the parent: it lives on to seal.
+const IGNORED: [Signal; 5] = [Signal::SIGINT, Signal::SIGQUIT, Signal::SIGHUP, Signal::SIGTERM, Signal::SIGPIPE];
+
+/// Runs `command` (a shell, where it is empty) in the lower, as root there.
+///
+/// # Errors
+/// The node does not run on an overlay; the lower could not be made writable. An exit code other than 0 of the command is no error,
+/// but gives [`Exit::Failed`].
+pub fn run(command: &[String]) -> Result<Exit> {
+    let config = config::load(Path::new(config::PATH)).unwrap_or_else(|_| Config::default());
+    let seen = observe::observe(Path::new("/"), &config)?;
+    let device = PathBuf::from("/dev").join(lower_of_overlay(&seen)?);
+    let lower = Path::new(overlay::LOWER);
+    // Neither a Ctrl-C meant for the command nor a lost SSH connection may keep it from sealing.
+    sys::ignore(&IGNORED);
+    unshare(CloneFlags::CLONE_NEWNS).context("making a mount namespace")?;
+    mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)
+        .context("making the mounts private")?;
+    let inside = open(&device, lower).and_then(|()| enter(lower, command));
+    let closed = close(&device, lower, &config);
+    if let Err(error) = &closed {
+        eprintln!("burnonce: the image is NOT sealed again: {error:#}. Restart; burnonce.service then seals it");
+    }
+    let exit = inside?;
+    closed?;
+    eprintln!(
+        "burnonce: the image was changed below a running overlay: restart soon, before you rely on what you changed."
+    );
+    Ok(exit)
+}
+
+/// Kernel name of the lower.
+fn lower_of_overlay(seen: &Observation) -> Result<&str> {
+    match (&seen.root, &seen.lower, &seen.configuration) {
+        (Root::Overlay { .. }, Place::Partition { name, .. }, Configuration::Complete(_)) => Ok(name),
+        (Root::Plain { .. }, ..) => {
+            bail!("root is no overlay in this boot, so there is nothing to open: change the system directly")
+        }
+        _ => bail!("this overlay was not configured by burnonce; `overlayroot-chroot` is the tool for it"),
+    }
+}
+
+fn open(device: &Path, lower: &Path) -> Result<()> {
+    filesystem::unseal(device)?;
+    mounted::remount(lower, true)
+}
+
+/// Runs the command inside and waits for it.
+fn enter(lower: &Path, command: &[String]) -> Result<Exit> {
+    for directory in BORROWED {
+        let inside = lower.join(directory.trim_start_matches('/'));
+        if Path::new(directory).is_dir() && inside.is_dir() {
+            bind(Path::new(directory), &inside)?;
+        }
+    }
+    borrow_resolver(lower)?;
+    let shell = [String::from("/bin/sh"), "-i".to_owned()];
+    let command = if command.is_empty() { shell.as_slice() } else { command };
+    if command == shell {
+        eprintln!(
+            "burnonce: a shell in the image itself; what you change here is there after every reset. `exit` to seal it again."
+        );
+    }
+    let (program, arguments) = command.split_first().context("no command")?;
+    let mut child = Command::new(program);
+    child.args(arguments).env(ENVIRONMENT, "1").env("debian_chroot", "burnonce");
+    sys::start_inside(&mut child, lower.to_owned(), IGNORED.to_vec());
+    let status = child.status().with_context(|| format!("running `{}` in the image", command.join(" ")))?;
+    if status.success() {
+        return Ok(Exit::Done);
+    }
+    match (status.code(), status.signal()) {
+        (Some(code), _) => eprintln!("burnonce: `{}` ended with exit code {code}", command.join(" ")),
+        (None, number) => eprintln!("burnonce: `{}` was ended by signal {}", command.join(" "), number.unwrap_or(0)),
+    }
+    Ok(Exit::Failed)
+}
+
+fn bind(from: &Path, to: &Path) -> Result<()> {
+    mount(Some(from), to, None::<&str>, MsFlags::MS_BIND | MsFlags::MS_REC, None::<&str>)
+        .with_context(|| format!("binding {} to {}", from.display(), to.display()))
+}
+
+/// Name resolution as the node has it, where the image has a file of its own for that. A link into /run works as it is.
+fn borrow_resolver(lower: &Path) -> Result<()> {
+    let (here, inside) = (Path::new("/etc/resolv.conf"), lower.join("etc/resolv.conf"));
+    let is_file = fs::symlink_metadata(&inside).is_ok_and(|m| m.is_file());
+    if is_file && here.exists() { bind(here, &inside) } else { Ok(()) }
+}
+
+/// Makes the lower read-only and seals it, unless burnonce was removed from it: then the node is to be a plain one.
+fn close(device: &Path, lower: &Path, config: &Config) -> Result<()> {
+    end_left_processes(lower);
+    let made_read_only = mounted::remount(lower, false);
+    if let Err(error) = &made_read_only {
+        eprintln!("burnonce: {error:#}; what is still open there can be written until the restart");
+    }
+    sync();
+    let conf = lower.join(config.overlay.conf.strip_prefix("/").unwrap_or(&config.overlay.conf));
+    let configured = fs::read_to_string(&conf).is_ok_and(|t| matches!(overlay::parse(&t), Configuration::Complete(_)));
+    if configured {
+        return filesystem::seal(device);
+    }
+    eprintln!(
+        "burnonce: {} is gone from the image, so it is not sealed: the next boot has no overlay.",
+        conf.display()
+    );
+    Ok(())
+}
+
+/// Ends what was left running inside; an open file would keep the lower writable.
+fn end_left_processes(lower: &Path) {
+    for attempt in 0..20 {
+        let left = processes_in(lower);
+        if left.is_empty() {
+            return;
+        }
+        let with = if attempt < 10 { Signal::SIGTERM } else { Signal::SIGKILL };
+        for pid in left {
+            log::info!("ending process {pid}, which was left running in the image");
+            let _ = kill(pid, with);
+        }
+        sleep(Duration::from_millis(200));
+    }
+}
+
+/// Processes whose root is the lower.
+fn processes_in(lower: &Path) -> Vec<Pid> {
+    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
+    let numbers = entries.flatten().filter_map(|e| e.file_name().to_str()?.parse::<i32>().ok());
+    numbers.filter(|n| fs::read_link(format!("/proc/{n}/root")).is_ok_and(|r| r == lower)).map(Pid::from_raw).collect()
+}

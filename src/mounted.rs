@@ -1,0 +1,140 @@
+//! File systems that are mounted for a moment, and root's change between read-only and writable.
+
+use anyhow::{Context, Result, bail};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sys::statvfs::{FsFlags, statvfs};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::Duration;
+
+/// A device that is mounted as long as this lives.
+#[derive(Debug)]
+pub struct Mounted {
+    directory: PathBuf,
+}
+
+impl Mounted {
+    /// Mounts `device` on `directory`, which is made where it is not there; nosuid, nodev, noexec.
+    ///
+    /// # Errors
+    /// The kernel refuses; the message names device and file system.
+    pub fn new(device: &Path, fs_type: &str, directory: &Path, writable: bool) -> Result<Mounted> {
+        fs::create_dir_all(directory).with_context(|| format!("making {}", directory.display()))?;
+        let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC | read_only_unless(writable);
+        mount(Some(device), directory, Some(fs_type), flags, None::<&str>)
+            .with_context(|| format!("mounting {} ({fs_type})", device.display()))?;
+        Ok(Mounted { directory: directory.to_owned() })
+    }
+
+    /// Where it is mounted.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// Makes it writable.
+    ///
+    /// # Errors
+    /// The device or the file system takes no writes.
+    pub fn make_writable(&self) -> Result<()> {
+        remount(&self.directory, true)
+    }
+
+    /// Unmounts it, which writes out what is outstanding.
+    ///
+    /// # Errors
+    /// It is in use.
+    pub fn close(self) -> Result<()> {
+        let directory = self.directory.clone();
+        std::mem::forget(self);
+        umount2(&directory, MntFlags::empty()).with_context(|| format!("unmounting {}", directory.display()))
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        if let Err(error) = umount2(&self.directory, MntFlags::MNT_DETACH) {
+            log::warn!("unmounting {}: {error}", self.directory.display());
+        }
+    }
+}
+
+fn read_only_unless(writable: bool) -> MsFlags {
+    if writable { MsFlags::empty() } else { MsFlags::MS_RDONLY }
+}
+
+/// Makes the file system that is mounted on `directory` writable or read-only, and keeps its other flags.
+///
+/// # Errors
+/// Read-only: a file is open for writing (`EBUSY`). Writable: the device or the file system takes no writes.
+pub fn remount(directory: &Path, writable: bool) -> Result<()> {
+    let now = statvfs(directory).with_context(|| format!("looking at {}", directory.display()))?.flags();
+    let kept = [
+        (FsFlags::ST_NOATIME, MsFlags::MS_NOATIME),
+        (FsFlags::ST_NODIRATIME, MsFlags::MS_NODIRATIME),
+        (FsFlags::ST_RELATIME, MsFlags::MS_RELATIME),
+        (FsFlags::ST_NOSUID, MsFlags::MS_NOSUID),
+        (FsFlags::ST_NODEV, MsFlags::MS_NODEV),
+        (FsFlags::ST_NOEXEC, MsFlags::MS_NOEXEC),
+    ];
+    let kept = kept.iter().filter(|(is, _)| now.contains(*is)).fold(MsFlags::empty(), |all, (_, flag)| all | *flag);
+    let flags = MsFlags::MS_REMOUNT | kept | read_only_unless(writable);
+    mount(None::<&str>, directory, None::<&str>, flags, None::<&str>).with_context(|| {
+        format!("mounting {} {}", directory.display(), if writable { "writable" } else { "read-only" })
+    })?;
+    // A sealed ext4 comes up read-only without an error (fs/ext4/super.c, EXT4_FEATURE_RO_COMPAT_READONLY).
+    if writable && is_read_only(directory)? {
+        bail!("mounting {} writable: the kernel left it read-only", directory.display());
+    }
+    Ok(())
+}
+
+/// Whether the file system on `directory` is mounted read-only.
+///
+/// # Errors
+/// There is no such directory.
+pub fn is_read_only(directory: &Path) -> Result<bool> {
+    let flags = statvfs(directory).with_context(|| format!("looking at {}", directory.display()))?.flags();
+    Ok(flags.contains(FsFlags::ST_RDONLY))
+}
+
+/// Runs `work` while root is writable, and makes root read-only again afterwards if it was before.
+///
+/// # Errors
+/// Those of `work`, and of the two remounts.
+pub fn with_root_writable<T>(root: &Path, work: impl FnOnce() -> Result<T>) -> Result<T> {
+    if !is_read_only(root)? {
+        return work();
+    }
+    remount(root, true)?;
+    let result = work();
+    remount(root, false)?;
+    result
+}
+
+/// Brings root to rest before a restart: what is outstanding is written, and root becomes read-only. Where a process holds a
+/// file open for writing, and `emergency` allows it, the kernel's emergency remount (SysRq `u`,
+/// Documentation/admin-guide/sysrq.rst) makes every file system of the machine read-only, which an ordinary remount refuses.
+///
+/// # Errors
+/// Root is still writable, with `emergency` after five seconds.
+pub fn quiesce(root: &Path, emergency: bool) -> Result<()> {
+    nix::unistd::sync();
+    if is_read_only(root)? {
+        return Ok(());
+    }
+    match remount(root, false) {
+        Err(error) if !emergency => return Err(error),
+        Err(error) => log::warn!("{error:#}; asking the kernel for an emergency remount"),
+        Ok(()) => return Ok(()),
+    }
+    let trigger = root.join("proc/sysrq-trigger");
+    fs::write(&trigger, "u").with_context(|| format!("writing {}", trigger.display()))?;
+    for _ in 0..50 {
+        sleep(Duration::from_millis(100));
+        if is_read_only(root)? {
+            return Ok(());
+        }
+    }
+    bail!("{} is still writable after the kernel's emergency remount", root.display())
+}

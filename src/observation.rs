@@ -1,0 +1,188 @@
+//! What was seen on a machine: plain data. Every decision is made from it alone, so a saved one is a test case.
+
+use crate::filesystem::Content;
+use crate::overlay::Configuration;
+use crate::table::{Defect, Table};
+use crate::units::{Bytes, Lba, Sectors};
+use serde::{Deserialize, Serialize};
+
+/// All that [`crate::plan::plan`] looks at.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Observation {
+    /// Words of the kernel command line that matter here.
+    pub cmdline: Cmdline,
+    /// What `/` is.
+    pub root: Root,
+    /// Where the lower is: the partition that the image's root file system is on.
+    pub lower: Place,
+    /// The disk of the lower; `None` where the lower is not on a partition.
+    pub disk: Option<Disk>,
+    /// overlayroot's configuration on the lower.
+    pub configuration: Configuration,
+    /// How the overlay gets into a boot.
+    pub overlayroot: Overlayroot,
+}
+
+/// Words of the kernel command line.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Cmdline {
+    /// `burnonce=off`: burnonce does nothing in this boot.
+    #[serde(default)]
+    pub off: bool,
+    /// `rw`: root was mounted writable from the start.
+    #[serde(default)]
+    pub rw: bool,
+    /// `ro`: on Debian 13 the overlay stays read-only (systemd#39558).
+    #[serde(default)]
+    pub ro: bool,
+    /// The value of `overlayroot=`, which overrides every file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub overlayroot: Option<String>,
+}
+
+/// What is mounted on `/`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "mode", rename_all = "kebab-case")]
+pub enum Root {
+    /// A file system, directly.
+    Plain {
+        /// Its type: `ext4`, `btrfs`, `nfs4`, …
+        fs_type: String,
+    },
+    /// The overlay that overlayroot makes.
+    Overlay {
+        /// The partition that the upper is on, by its kernel name; `None`: it is in memory.
+        upper: Option<String>,
+        /// The lower is mounted so that a write would reach it.
+        lower_writable: bool,
+        /// The upper takes writes.
+        upper_writable: bool,
+    },
+    /// An overlay of another make.
+    OtherOverlay,
+}
+
+/// Where a file system is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "on", rename_all = "kebab-case")]
+pub enum Place {
+    /// A partition, by its kernel name (`mmcblk0p2`) and number.
+    Partition {
+        /// Its kernel name.
+        name: String,
+        /// Its slot in the table.
+        number: u32,
+        /// UUID of the file system on it; empty where it has none that could be read.
+        uuid: String,
+        /// Whether its superblock carries the `read-only` feature.
+        sealed: bool,
+    },
+    /// A whole disk without partitions.
+    WholeDisk {
+        /// Its kernel name.
+        name: String,
+    },
+    /// Device mapper: LVM, LUKS; or an md array.
+    Mapped {
+        /// Its name.
+        name: String,
+    },
+    /// No block device: NFS, a RAM disk, a pooled file system.
+    NoDevice {
+        /// What the mount table names.
+        source: String,
+    },
+}
+
+/// A disk as it is now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Disk {
+    /// Kernel name: `mmcblk0`.
+    pub name: String,
+    /// Length in logical sectors.
+    pub sectors: Sectors,
+    /// Bytes in a logical sector.
+    pub sector_size: u32,
+    /// The kernel takes no writes: a write-protected or worn-out card.
+    #[serde(default)]
+    pub read_only: bool,
+    /// The card's preferred erase size (`preferred_erase_size` of the MMC driver).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub erase_size: Option<Bytes>,
+    /// Its partition table, or why that cannot be used.
+    pub table: Result<Table, Defect>,
+    /// The partitions that the kernel knows; it can differ from the table.
+    pub kernel: Vec<KernelPartition>,
+    /// What the partitions hold that do not lie before root.
+    #[serde(default)]
+    pub contents: Vec<Held>,
+}
+
+/// A partition as the kernel has it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KernelPartition {
+    /// Its number.
+    pub number: u32,
+    /// First logical sector.
+    pub start: Lba,
+    /// Length in logical sectors.
+    pub sectors: Sectors,
+}
+
+/// What one partition holds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Held {
+    /// Its slot.
+    pub number: u32,
+    /// What is on it.
+    pub content: Content,
+}
+
+/// How the overlay gets into a boot.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Overlayroot {
+    /// overlayroot's log of this boot; `None`: the initramfs that booted has no overlayroot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log: Option<String>,
+    /// Why the configuration chose memory in this boot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// The overlayroot package is installed for initramfs-tools.
+    #[serde(default)]
+    pub installed: bool,
+    /// `update-initramfs` is there to rebuild the initramfs.
+    #[serde(default)]
+    pub rebuildable: bool,
+}
+
+impl Disk {
+    /// The kernel name of partition `number`: `mmcblk0p3`, `sda3`.
+    pub fn partition_name(&self, number: u32) -> String {
+        let separator = if self.name.ends_with(|c: char| c.is_ascii_digit()) { "p" } else { "" };
+        format!("{}{separator}{number}", self.name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn partitions_are_named_as_the_kernel_names_them() {
+        for (disk, name) in
+            [("mmcblk0", "mmcblk0p3"), ("sda", "sda3"), ("nvme0n1", "nvme0n1p3"), ("vda", "vda3"), ("loop0", "loop0p3")]
+        {
+            let disk = Disk {
+                name: disk.to_owned(),
+                sectors: Sectors(1),
+                sector_size: 512,
+                read_only: false,
+                erase_size: None,
+                table: Err(Defect::NoTable),
+                kernel: Vec::new(),
+                contents: Vec::new(),
+            };
+            assert_eq!(disk.partition_name(3), name);
+        }
+    }
+}

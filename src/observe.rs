@@ -1,0 +1,220 @@
+//! Looks at the machine and writes nothing. What it sees becomes an [`Observation`].
+
+use crate::filesystem::{self, Content};
+use crate::observation::{Cmdline, Disk, Held, KernelPartition, Observation, Overlayroot, Place, Root};
+use crate::overlay::{self, Configuration};
+use crate::table::{self, Table};
+use crate::units::{Bytes, Lba, Sectors};
+use crate::{config::Config, mounts, mounts::Mount};
+use anyhow::{Context, Result};
+use std::fs::{self, File};
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+/// Sysfs counts in sectors of this many bytes, whatever the disk (Documentation/ABI/stable/sysfs-block).
+const SYSFS_SECTOR: u64 = 512;
+/// How much of overlayroot's log is kept: its end says what failed.
+const LOG_LINES: usize = 40;
+
+/// Sees the machine whose root is at `root`: `/`, or in a test a directory with `proc`, `sys`, `dev`, `etc` and `run`.
+///
+/// # Errors
+/// Something that every Linux has could not be read; the message names it.
+pub fn observe(root: &Path, config: &Config) -> Result<Observation> {
+    let mounts = mounts::parse(&read(&root.join("proc/self/mountinfo"))?);
+    let on_root = mounts::at(&mounts, "/").context("/proc/self/mountinfo names no root file system")?;
+    let mode = root_mode(&mounts, on_root);
+    let overlaid = matches!(mode, Root::Overlay { .. });
+    let below = if overlaid { mounts::at(&mounts, overlay::LOWER).unwrap_or(on_root) } else { on_root };
+    let (lower, disk_path) = place(root, below)?;
+    let disk = match (&lower, disk_path) {
+        (Place::Partition { number, .. }, Some(path)) => Some(disk(root, &path, *number, overlaid)?),
+        _ => None,
+    };
+    let tree = if overlaid { root.join(overlay::LOWER.trim_start_matches('/')) } else { root.to_owned() };
+    Ok(Observation {
+        cmdline: cmdline(&read(&root.join("proc/cmdline"))?),
+        root: mode,
+        lower,
+        disk,
+        configuration: configuration(&tree, &config.overlay.conf)?,
+        overlayroot: overlayroot(root),
+    })
+}
+
+/// What the mount table says of `/`.
+fn root_mode(mounts: &[Mount], on_root: &Mount) -> Root {
+    if on_root.fs_type != "overlay" {
+        return Root::Plain { fs_type: on_root.fs_type.clone() };
+    }
+    let (lower, upper) = (mounts::at(mounts, overlay::LOWER), mounts::at(mounts, overlay::UPPER));
+    let (Some(lower), Some(upper)) = (lower, upper) else { return Root::OtherOverlay };
+    let name = upper.source.strip_prefix("/dev/").map(str::to_owned);
+    Root::Overlay {
+        upper: if upper.fs_type == "tmpfs" { None } else { name },
+        lower_writable: lower.writable(),
+        upper_writable: upper.writable(),
+    }
+}
+
+/// Where a mounted file system is, and the sysfs directory of its disk.
+fn place(root: &Path, mount: &Mount) -> Result<(Place, Option<PathBuf>)> {
+    let no_device = || (Place::NoDevice { source: mount.source.clone() }, None);
+    if mount.device.starts_with("0:") {
+        return Ok(no_device());
+    }
+    let link = root.join("sys/dev/block").join(&mount.device);
+    let Ok(device) = link.canonicalize() else { return Ok(no_device()) };
+    let name = base_name(&device);
+    let Some(number) = read_number(&device.join("partition")).ok() else {
+        let mapped = device.join("dm").exists() || device.join("md").exists();
+        let shown = fs::read_to_string(device.join("dm/name")).map_or(name.clone(), |n| n.trim().to_owned());
+        return Ok((if mapped { Place::Mapped { name: shown } } else { Place::WholeDisk { name } }, None));
+    };
+    let node = root.join("dev").join(&name);
+    let (uuid, sealed) = match filesystem::probe(&node).with_context(|| format!("reading {}", node.display()))? {
+        Content::Ext(superblock) => (superblock.uuid, superblock.sealed),
+        _ => (String::new(), false),
+    };
+    let place = Place::Partition { number: u32::try_from(number)?, uuid, sealed, name };
+    Ok((place, device.parent().map(Path::to_owned)))
+}
+
+/// The disk whose sysfs directory is `path`. In an overlay boot only our own partition matters, so that a boot with
+/// nothing to do stays short.
+fn disk(root: &Path, path: &Path, root_number: u32, overlaid: bool) -> Result<Disk> {
+    let name = base_name(path);
+    let sector_size = u32::try_from(read_number(&path.join("queue/logical_block_size"))?)?;
+    let scale = u64::from(sector_size) / SYSFS_SECTOR;
+    let sectors = Sectors(read_number(&path.join("size"))? / scale.max(1));
+    let node = root.join("dev").join(&name);
+    let mut file = File::open(&node).with_context(|| format!("opening {}", node.display()))?;
+    let table =
+        table::read(&mut file, sector_size, sectors.0).with_context(|| format!("reading {}", node.display()))?;
+    let mut disk = Disk {
+        sectors,
+        sector_size,
+        read_only: read_number(&path.join("ro")).unwrap_or(0) != 0,
+        erase_size: read_number(&path.join("device/preferred_erase_size")).ok().filter(|&n| n > 0).map(Bytes),
+        kernel: kernel_partitions(path, scale.max(1))?,
+        contents: Vec::new(),
+        table,
+        name,
+    };
+    if let (Ok(table), false) = (&disk.table, overlaid) {
+        disk.contents = contents(root, &disk, table, root_number)?;
+    }
+    Ok(disk)
+}
+
+/// What the partitions hold that do not lie before root: those are the image's own firmware and boot partitions.
+fn contents(root: &Path, disk: &Disk, table: &Table, root_number: u32) -> Result<Vec<Held>> {
+    let mut held = Vec::new();
+    for partition in crate::plan::beside_root(table, root_number) {
+        let node = root.join("dev").join(disk.partition_name(partition.number));
+        let content = if node.exists() {
+            filesystem::probe(&node).with_context(|| format!("reading {}", node.display()))?
+        } else {
+            Content::Unknown
+        };
+        held.push(Held { number: partition.number, content });
+    }
+    Ok(held)
+}
+
+fn kernel_partitions(path: &Path, scale: u64) -> Result<Vec<KernelPartition>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(path).with_context(|| format!("reading {}", path.display()))? {
+        let directory = entry?.path();
+        if let Ok(number) = read_number(&directory.join("partition")) {
+            found.push(KernelPartition {
+                number: u32::try_from(number)?,
+                start: Lba(read_number(&directory.join("start"))? / scale),
+                sectors: Sectors(read_number(&directory.join("size"))? / scale),
+            });
+        }
+    }
+    found.sort_by_key(|p| p.number);
+    Ok(found)
+}
+
+/// Reads the words that matter from a kernel command line; of several the last counts.
+pub fn cmdline(text: &str) -> Cmdline {
+    let mut seen = Cmdline::default();
+    for word in text.split_whitespace() {
+        match word.split_once('=') {
+            None if word == "rw" => (seen.rw, seen.ro) = (true, false),
+            None if word == "ro" => (seen.rw, seen.ro) = (false, true),
+            Some(("burnonce", value)) => seen.off = value == "off",
+            Some(("overlayroot", value)) => seen.overlayroot = Some(value.to_owned()),
+            _ => {}
+        }
+    }
+    seen
+}
+
+/// overlayroot's configuration in the tree of the lower: ours at `conf`, or somebody's in either of its two files.
+fn configuration(tree: &Path, conf: &Path) -> Result<Configuration> {
+    let mut found = Configuration::Absent;
+    for path in ["/etc/overlayroot.conf", "/etc/overlayroot.local.conf"] {
+        let Some(text) = read_if_there(&tree.join(path.trim_start_matches('/')))? else { continue };
+        match overlay::parse(&text) {
+            Configuration::Absent => {}
+            foreign @ Configuration::Foreign { .. } => return Ok(foreign),
+            ours if Path::new(path) == conf => found = ours,
+            _ => {
+                let line =
+                    format!("burnonce's own configuration is in {path}, but `overlay.conf` names {}", conf.display());
+                return Ok(Configuration::Foreign { line });
+            }
+        }
+    }
+    Ok(found)
+}
+
+fn overlayroot(root: &Path) -> Overlayroot {
+    let log = fs::read(root.join(overlay::LOG)).ok().map(|bytes| {
+        let text = String::from_utf8_lossy(&bytes);
+        let lines: Vec<&str> = text.lines().collect();
+        lines[lines.len().saturating_sub(LOG_LINES)..].join("\n")
+    });
+    Overlayroot {
+        log,
+        reason: fs::read_to_string(root.join(overlay::REASON)).ok().map(|t| t.trim().to_owned()),
+        installed: root.join(overlay::SCRIPT).exists(),
+        rebuildable: root.join("usr/sbin/update-initramfs").exists(),
+    }
+}
+
+fn base_name(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+fn read(path: &Path) -> Result<String> {
+    fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))
+}
+
+fn read_if_there(path: &Path) -> Result<Option<String>> {
+    match fs::read(path) {
+        Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error).with_context(|| format!("reading {}", path.display())),
+    }
+}
+
+fn read_number(path: &Path) -> Result<u64> {
+    let text = read(path)?;
+    text.trim().parse().with_context(|| format!("{} holds `{}`, not a number", path.display(), text.trim()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_read_word_by_word() {
+        let seen = cmdline("console=tty1 root=LABEL=writable rw overlayroot=tmpfs burnonce=off ro burnonce.x=off\n");
+        assert_eq!(seen, Cmdline { off: true, rw: false, ro: true, overlayroot: Some("tmpfs".to_owned()) });
+        assert_eq!(cmdline("root=/dev/mmcblk0p2 burnonce=offline wrong"), Cmdline::default());
+    }
+}

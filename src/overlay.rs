@@ -1,0 +1,144 @@
+//! overlayroot's configuration file, its log, and where it mounts things.
+
+use serde::{Deserialize, Serialize};
+
+/// Where overlayroot mounts the lower.
+pub const LOWER: &str = "/media/root-ro";
+/// Where overlayroot mounts the upper partition.
+pub const UPPER: &str = "/media/root-rw";
+/// overlayroot's log of this boot; it exists whenever the script ran, even with nothing to do.
+pub const LOG: &str = "run/initramfs/overlayroot.log";
+/// Why the configuration chose memory, in plain words, written by the configuration itself in the initramfs.
+pub const REASON: &str = "run/burnonce/overlay.reason";
+/// overlayroot's script for initramfs-tools: it is there where the package is installed.
+pub const SCRIPT: &str = "usr/share/initramfs-tools/scripts/init-bottom/overlayroot";
+
+/// The part of the configuration that does not change: what the initramfs's shell runs.
+const BODY: &str = include_str!("../share/overlayroot.local.conf");
+/// First words of the line in which the agent counts; also what makes a file ours.
+const MARK: &str = "# burnonce: ";
+
+/// What `/etc/overlayroot.local.conf` says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "found", rename_all = "kebab-case")]
+pub enum Configuration {
+    /// No such file, or one that configures no overlay.
+    Absent,
+    /// Ours, but no overlay is configured yet: it only counts.
+    Begun(Counts),
+    /// Ours, and complete.
+    Complete(Counts),
+    /// Somebody else's: this line configures an overlay.
+    Foreign { line: String },
+}
+
+/// What the agent counts in the configuration's comment, as long as there is no upper to count in.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Counts {
+    /// Conversions begun, this one included.
+    pub attempts: u32,
+    /// Times the initramfs was rebuilt.
+    pub rebuilds: u32,
+    /// What the last attempt failed on, where it could still be written down.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<String>,
+}
+
+/// The text of a configuration that only counts: overlayroot finds nothing to do in it.
+pub fn begun(counts: &Counts) -> String {
+    let mut text = format!("{MARK}conversion begun; attempts={} rebuilds={}\n", counts.attempts, counts.rebuilds);
+    if let Some(failure) = &counts.failure {
+        // One line, whatever the message holds: a shell reads this file.
+        let line: String = failure.chars().map(|c| if c.is_control() { ' ' } else { c }).take(300).collect();
+        text += &format!("# failed: {line}\n");
+    }
+    text + ":\n"
+}
+
+/// The text of the complete configuration.
+pub fn complete(counts: &Counts) -> String {
+    format!("{MARK}converted; attempts={} rebuilds={}\n{BODY}", counts.attempts, counts.rebuilds)
+}
+
+/// Reads the text of a configuration file.
+pub fn parse(text: &str) -> Configuration {
+    let Some(mark) = text.lines().find_map(|l| l.strip_prefix(MARK)) else {
+        return match text.lines().map(str::trim).find(|l| configures(l)) {
+            Some(line) => Configuration::Foreign { line: line.to_owned() },
+            None => Configuration::Absent,
+        };
+    };
+    let number = |key: &str| {
+        mark.split_whitespace().find_map(|w| w.strip_prefix(key)?.strip_prefix('=')?.parse().ok()).unwrap_or(0)
+    };
+    let counts = Counts {
+        attempts: number("attempts"),
+        rebuilds: number("rebuilds"),
+        failure: text.lines().find_map(|l| l.strip_prefix("# failed: ")).map(str::to_owned),
+    };
+    if text.lines().any(|l| configures(l.trim())) {
+        Configuration::Complete(counts)
+    } else {
+        Configuration::Begun(counts)
+    }
+}
+
+/// Whether a line of shell sets `overlayroot` to something that is not off. An include counts: what it sets is not known.
+fn configures(line: &str) -> bool {
+    if line.starts_with(". ") || line.starts_with("source ") {
+        return true;
+    }
+    let Some(value) = line.trim_start_matches("export ").strip_prefix("overlayroot=") else { return false };
+    let value = value.split('#').next().unwrap_or_default().trim().trim_matches(['"', '\'']);
+    !matches!(value, "" | "disabled")
+}
+
+/// The last failure that overlayroot wrote into its log.
+pub fn failure_in_log(log: &str) -> Option<String> {
+    log.lines().rev().find_map(|l| l.strip_prefix("[failure]:")).map(|l| l.trim().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_read_again() {
+        let counts = Counts { attempts: 2, rebuilds: 1, failure: None };
+        assert_eq!(parse(&begun(&counts)), Configuration::Begun(counts.clone()));
+        assert_eq!(parse(&complete(&counts)), Configuration::Complete(counts));
+        let failed = Counts { attempts: 1, rebuilds: 0, failure: Some("making ext4:\nno `room'".to_owned()) };
+        let text = begun(&failed);
+        assert!(text.lines().all(|l| l.starts_with('#') || l == ":"), "{text}");
+        let Configuration::Begun(read) = parse(&text) else { panic!("{text}") };
+        assert_eq!(read.failure.as_deref(), Some("making ext4: no `room'"));
+    }
+
+    #[test]
+    fn a_foreign_configuration_is_told_from_an_empty_one() {
+        for text in [
+            "",
+            "# overlayroot=tmpfs\n",
+            "overlayroot=\"\"\noverlayroot_cfgdisk=\"disabled\"\n",
+            "overlayroot=disabled # off\n",
+        ] {
+            assert_eq!(parse(text), Configuration::Absent, "{text}");
+        }
+        for text in [
+            "overlayroot=tmpfs\n",
+            "# x\n  overlayroot=\"device:dev=/dev/sdb\"\n",
+            ". /run/mine\n",
+            "export overlayroot=tmpfs",
+        ] {
+            assert!(matches!(parse(text), Configuration::Foreign { .. }), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_log_gives_the_last_failure() {
+        let log =
+            "[warning]: configuring overlayroot\n[failure]: a\n[failure]: failed mount backing device /dev/vda3\nend";
+        assert_eq!(failure_in_log(log).as_deref(), Some("failed mount backing device /dev/vda3"));
+        assert_eq!(failure_in_log("overlayroot disabled"), None);
+    }
+}

@@ -1,0 +1,101 @@
+//! `burnonce plan`: what the next boot would do, in words and as a picture. Changes nothing.
+
+use crate::config::{self, Config};
+use crate::observation::{Disk, Observation, Place};
+use crate::picture::{Card, SegmentKind, before_after, draw};
+use crate::plan::{beside_root, plan};
+use crate::refusal::{Refusal, describe};
+use crate::step::Plan;
+use crate::table::Table;
+use crate::{Exit, observe};
+use anyhow::{Context, Result};
+use serde_json::json;
+use std::path::Path;
+
+/// Prints the plan of the machine at `root`, or of the saved observation in the file `from`.
+///
+/// # Errors
+/// The machine or the file could not be read.
+pub fn run(root: &Path, json: bool, from: Option<&Path>) -> Result<Exit> {
+    let loaded = config::load(&root.join(config::PATH.trim_start_matches('/')));
+    let config = loaded.as_ref().map_or_else(|_| Config::default(), Clone::clone);
+    let seen = match from {
+        Some(file) => load(file)?,
+        None => observe::observe(root, &config)?,
+    };
+    let decided = match loaded {
+        Err(error) => Err(Refusal::ConfigurationFile { error: format!("{error:#}") }),
+        Ok(_) => plan(&seen, &config),
+    };
+    if json {
+        println!("{}", serde_json::to_string_pretty(&to_json(&seen, &decided))?);
+    } else {
+        print!("{}", to_text(&seen, &decided)?);
+    }
+    Ok(if decided.is_ok() { Exit::Done } else { Exit::Refused })
+}
+
+/// An observation as `plan --json` prints it, alone or in its `observation` field.
+fn load(file: &Path) -> Result<Observation> {
+    let text = std::fs::read_to_string(file).with_context(|| format!("reading {}", file.display()))?;
+    let mut value: serde_json::Value =
+        serde_json::from_str(&text).with_context(|| format!("{} is not JSON", file.display()))?;
+    if let Some(inner) = value.get_mut("observation") {
+        value = inner.take();
+    }
+    serde_json::from_value(value).with_context(|| format!("{} holds no observation", file.display()))
+}
+
+fn to_json(seen: &Observation, decided: &Result<Plan, Refusal>) -> serde_json::Value {
+    match decided {
+        Ok(plan) => json!({ "plan": plan, "observation": seen }),
+        Err(refusal) => {
+            let message = refusal.to_string();
+            json!({ "refusal": { "reason": refusal, "message": message }, "observation": seen })
+        }
+    }
+}
+
+/// What `burnonce plan` prints.
+///
+/// # Errors
+/// The plan changes the table in a way that its check refuses.
+pub fn to_text(seen: &Observation, decided: &Result<Plan, Refusal>) -> Result<String> {
+    let mut text = match decided {
+        Ok(plan) => plan.to_string(),
+        Err(refusal) => format!("Refused: {refusal}.\nThe node boots as if burnonce were not there.\n"),
+    };
+    let (Some(disk), Place::Partition { number, .. }) = (&seen.disk, &seen.lower) else { return Ok(text) };
+    let Ok(table) = &disk.table else { return Ok(text) };
+    let before = card(disk, table, *number, None);
+    let width = 78;
+    text.push('\n');
+    match decided {
+        Ok(plan) if plan.new_partition().is_some() => {
+            let made = plan.new_partition().map(|(number, ..)| number);
+            let after = card(disk, &plan.table_after(table)?, *number, made);
+            text.push_str(&before_after(&before, &after, width));
+        }
+        _ => text.push_str(&draw(&before, width)),
+    }
+    Ok(text)
+}
+
+/// The picture's data. `made` is the partition that the plan makes.
+fn card(disk: &Disk, table: &Table, root: u32, made: Option<u32>) -> Card {
+    let behind: Vec<u32> = beside_root(table, root).map(|p| p.number).collect();
+    Card::from_table(&format!("/dev/{}", disk.name), disk.sectors.0, table, |number| {
+        let node = format!("/dev/{}", disk.partition_name(number));
+        let held = disk.contents.iter().find(|h| h.number == number);
+        let (what, kind) = if number == root {
+            ("the image's root".to_owned(), SegmentKind::Root)
+        } else if made == Some(number) || (held.is_none() && behind.contains(&number)) {
+            ("the upper: all that is written".to_owned(), SegmentKind::Upper)
+        } else if let Some(held) = held {
+            (describe(&held.content), SegmentKind::Foreign)
+        } else {
+            ("boot".to_owned(), SegmentKind::Boot)
+        };
+        (node, what, kind)
+    })
+}

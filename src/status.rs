@@ -1,0 +1,305 @@
+//! `burnonce status`: how this node runs, on one screen. Changes nothing.
+
+use crate::config::{self, Config};
+use crate::converge::{OUTCOME, Outcome};
+use crate::observation::{Observation, Place, Root};
+use crate::overlay;
+use crate::plan::plan;
+use crate::state::{self, State};
+use crate::step::Purpose;
+use crate::units::Bytes;
+use crate::{Exit, observe};
+use anyhow::{Context, Result};
+use nix::sys::statvfs::statvfs;
+use serde::Serialize;
+use std::fmt;
+use std::fs;
+use std::path::Path;
+
+/// What the node's root is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// An overlay whose upper is on the card.
+    Overlay,
+    /// An overlay whose upper is in memory: what is written is lost at power-off.
+    Memory,
+    /// The image itself.
+    Plain,
+}
+
+/// How this node runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Status {
+    /// The version of burnonce that says this.
+    pub version: String,
+    /// What root is.
+    pub mode: Mode,
+    /// It does not run as it was configured.
+    pub degraded: bool,
+    /// What is wrong, each a sentence; or why the node is not converted.
+    pub reasons: Vec<String>,
+    /// What to do about it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub remedy: Option<String>,
+    /// The upper, where it is on the card.
+    pub upper: Option<Upper>,
+    /// The image's root file system.
+    pub lower: Option<Lower>,
+    /// What burnonce keeps on the upper about itself.
+    pub state: Option<State>,
+    /// What `converge` came to in this boot.
+    pub converge: Option<Outcome>,
+}
+
+/// The upper partition.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Upper {
+    /// Its device node.
+    pub device: String,
+    /// Length of its file system, bytes.
+    pub size: Bytes,
+    /// Bytes in use.
+    pub used: Bytes,
+    /// Bytes that an ordinary user can still write.
+    pub available: Bytes,
+    /// Inodes that are still free.
+    pub free_inodes: u64,
+    /// It takes writes.
+    pub writable: bool,
+    /// Errors that the kernel recorded in its superblock.
+    pub errors: u64,
+}
+
+/// The lower.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Lower {
+    /// Its device node.
+    pub device: String,
+    /// The kernel refuses writable mounts of it.
+    pub sealed: bool,
+    /// It is mounted so that a write would reach it.
+    pub writable: bool,
+}
+
+/// Prints the status of the machine at `root`.
+///
+/// # Errors
+/// The machine could not be observed.
+pub fn run(root: &Path, json: bool) -> Result<Exit> {
+    let status = gather(root)?;
+    if json {
+        println!("{}", serde_json::to_string_pretty(&status)?);
+    } else {
+        print!("{status}");
+    }
+    Ok(if status.degraded { Exit::Degraded } else { Exit::Done })
+}
+
+fn gather(root: &Path) -> Result<Status> {
+    let loaded = config::load(&root.join(config::PATH.trim_start_matches('/')));
+    let config = loaded.as_ref().map_or_else(|_| Config::default(), Clone::clone);
+    let seen = observe::observe(root, &config)?;
+    let converge = fs::read_to_string(root.join(OUTCOME)).ok().and_then(|text| serde_json::from_str(&text).ok());
+    let upper = match &seen.root {
+        Root::Overlay { upper: Some(device), upper_writable, .. } => Some(upper(root, device, *upper_writable)?),
+        _ => None,
+    };
+    let state = upper.as_ref().map(|_| read_state(root));
+    let (degraded, mut reasons, remedy) = judge(&seen, &config, converge.as_ref());
+    if let Err(error) = loaded {
+        reasons.push(format!("{error:#}"));
+    }
+    let mut status = Status {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        mode: mode(&seen),
+        degraded,
+        reasons,
+        remedy,
+        lower: lower(&seen),
+        state: None,
+        upper,
+        converge,
+    };
+    match state {
+        Some(Ok(state)) => status.state = Some(state),
+        Some(Err(error)) => status.degrade(format!("{error:#}")),
+        None => {}
+    }
+    if let Some(errors) = status.upper.as_ref().map(|u| u.errors).filter(|&n| n > 0) {
+        status.degrade(format!(
+            "the kernel recorded {errors} errors in the upper's file system; the next restart checks it"
+        ));
+    }
+    Ok(status)
+}
+
+impl Status {
+    fn degrade(&mut self, reason: String) {
+        self.degraded = true;
+        self.reasons.push(reason);
+    }
+}
+
+fn mode(seen: &Observation) -> Mode {
+    match &seen.root {
+        Root::Overlay { upper: Some(_), .. } => Mode::Overlay,
+        Root::Overlay { upper: None, .. } => Mode::Memory,
+        Root::Plain { .. } | Root::OtherOverlay => Mode::Plain,
+    }
+}
+
+/// Whether something is wrong, what, and what to do. A node that is not converted is not degraded, but it says why.
+fn judge(seen: &Observation, config: &Config, converge: Option<&Outcome>) -> (bool, Vec<String>, Option<String>) {
+    match plan(seen, config) {
+        Err(refusal) => (false, vec![refusal.to_string()], None),
+        Ok(plan) => match plan.purpose {
+            Purpose::Nothing => (false, Vec::new(), None),
+            Purpose::Off { why } => (false, vec![why], None),
+            Purpose::Seal => {
+                let reason = "the image is not sealed: it is protected by the overlay's configuration alone".to_owned();
+                (true, vec![reason], Some("restart; burnonce.service seals it".to_owned()))
+            }
+            Purpose::Degraded { reasons, remedy } => (true, reasons, Some(remedy)),
+            Purpose::Convert | Purpose::Prepare => {
+                let failed = converge
+                    .filter(|o| o.outcome == "failed")
+                    .map(|o| format!("the last attempt failed: {}", o.message));
+                let reason = "not converted yet: the next boot does it".to_owned();
+                (false, failed.into_iter().chain([reason]).collect(), None)
+            }
+        },
+    }
+}
+
+fn lower(seen: &Observation) -> Option<Lower> {
+    let Place::Partition { name, sealed, .. } = &seen.lower else { return None };
+    let writable = match &seen.root {
+        Root::Overlay { lower_writable, .. } => *lower_writable,
+        Root::Plain { .. } | Root::OtherOverlay => !sealed,
+    };
+    Some(Lower { device: format!("/dev/{name}"), sealed: *sealed, writable })
+}
+
+fn upper(root: &Path, device: &str, writable: bool) -> Result<Upper> {
+    let mounted = root.join(overlay::UPPER.trim_start_matches('/'));
+    let numbers = statvfs(&mounted).with_context(|| format!("looking at {}", mounted.display()))?;
+    let bytes = |blocks: u64| Bytes(blocks.saturating_mul(numbers.fragment_size()));
+    let errors = root.join("sys/fs/ext4").join(device).join("errors_count");
+    Ok(Upper {
+        device: format!("/dev/{device}"),
+        size: bytes(numbers.blocks()),
+        used: bytes(numbers.blocks().saturating_sub(numbers.blocks_free())),
+        available: bytes(numbers.blocks_available()),
+        free_inodes: numbers.files_free(),
+        writable,
+        errors: fs::read_to_string(errors).ok().and_then(|t| t.trim().parse().ok()).unwrap_or(0),
+    })
+}
+
+fn read_state(root: &Path) -> Result<State> {
+    let path = root.join(overlay::UPPER.trim_start_matches('/')).join(state::PATH);
+    let text = fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
+    state::parse(&text)
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let health = match (self.mode, self.degraded) {
+            (_, true) => "DEGRADED",
+            (Mode::Plain, false) => "not converted",
+            (_, false) => "healthy",
+        };
+        writeln!(f, "burnonce {}: {health}", self.version)?;
+        self.reasons.iter().try_for_each(|reason| writeln!(f, "  ! {reason}"))?;
+        if let Some(remedy) = &self.remedy {
+            writeln!(f, "  > {remedy}")?;
+        }
+        writeln!(f)?;
+        let root = match self.mode {
+            Mode::Overlay => "overlay: what is written goes to the upper, the image stays as burned",
+            Mode::Memory => "overlay in MEMORY: what is written is lost at power-off",
+            Mode::Plain => "the image itself",
+        };
+        writeln!(f, "  root       {root}")?;
+        if let Some(upper) = &self.upper {
+            let percent = (u128::from(upper.used.0) * 100).checked_div(u128::from(upper.size.0)).unwrap_or(0);
+            writeln!(
+                f,
+                "  upper      {}, {}: {} used ({percent} %), {} free",
+                upper.device, upper.size, upper.used, upper.available
+            )?;
+        }
+        if let Some(lower) = &self.lower {
+            let sealed = if lower.sealed { "sealed" } else { "not sealed" };
+            let writable = if lower.writable { "writable" } else { "read-only" };
+            writeln!(f, "  lower      {}: {writable}, {sealed}", lower.device)?;
+        }
+        if let Some(state) = &self.state {
+            let attempts = if state.attempts == 1 { "first attempt" } else { "a repeated attempt" };
+            writeln!(f, "  made       by burnonce {}, {attempts}; generation {}", state.made_by, state.generation)?;
+            writeln!(f, "  logs       {}/burnonce/log", overlay::UPPER)?;
+        }
+        if let Some(converge) = &self.converge {
+            writeln!(f, "  this boot  converge: {}, {} ms", converge.outcome, converge.took_ms)?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn healthy() -> Status {
+        Status {
+            version: "0.1.0".to_owned(),
+            mode: Mode::Overlay,
+            degraded: false,
+            reasons: Vec::new(),
+            remedy: None,
+            upper: Some(Upper {
+                device: "/dev/mmcblk0p3".to_owned(),
+                size: Bytes(6 << 30),
+                used: Bytes(60 << 20),
+                available: Bytes(5 << 30),
+                free_inodes: 500_000,
+                writable: true,
+                errors: 0,
+            }),
+            lower: Some(Lower { device: "/dev/mmcblk0p2".to_owned(), sealed: true, writable: false }),
+            state: Some(State { made_by: "0.1.0".to_owned(), ..State::new("u", 1) }),
+            converge: Some(Outcome {
+                outcome: "converged".to_owned(),
+                message: String::new(),
+                took_ms: 7,
+                version: "0.1.0".to_owned(),
+            }),
+        }
+    }
+
+    #[test]
+    fn a_healthy_node_fits_one_screen() {
+        let expected = "\
+burnonce 0.1.0: healthy
+
+  root       overlay: what is written goes to the upper, the image stays as burned
+  upper      /dev/mmcblk0p3, 6 GiB: 60 MiB used (0 %), 5 GiB free
+  lower      /dev/mmcblk0p2: read-only, sealed
+  made       by burnonce 0.1.0, first attempt; generation 1
+  logs       /media/root-rw/burnonce/log
+  this boot  converge: converged, 7 ms
+";
+        assert_eq!(healthy().to_string(), expected);
+    }
+
+    #[test]
+    fn a_degraded_node_says_so_first() {
+        let mut status = Status { mode: Mode::Memory, upper: None, state: None, converge: None, ..healthy() };
+        status.degrade("the upper is missing".to_owned());
+        status.remedy = Some("restart".to_owned());
+        let text = status.to_string();
+        assert!(text.starts_with("burnonce 0.1.0: DEGRADED\n  ! the upper is missing\n  > restart\n\n"), "{text}");
+        assert!(text.contains("lost at power-off"), "{text}");
+    }
+}

@@ -1,0 +1,212 @@
+//! What is to be done, as data. The `Display` of a step is what the owner reads, in a dry run and on the console.
+
+use crate::table::{Change, NewPartition, Table};
+use crate::units::{Bytes, Lba, Sectors};
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// One change to the machine. [`crate::apply`] carries it out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "step", rename_all = "kebab-case")]
+pub enum Step {
+    /// Write into the configuration file that an attempt begins, before anything else is touched: a conversion that ends in a panic
+    /// or a watchdog reset is begun three times and no more.
+    RecordAttempt {
+        /// Which attempt this is, from 1.
+        attempt: u32,
+    },
+    /// The kernel knows a partition that is not in the table (an attempt that failed in this boot): make it forget.
+    ForgetKernelPartition {
+        /// Kernel name of the partition.
+        device: String,
+        /// Its number.
+        number: u32,
+    },
+    /// Take the image builder's empty placeholder out of the table, so that a larger partition can be made in its place.
+    RemovePlaceholder {
+        /// Kernel name of the partition.
+        device: String,
+        /// Its slot.
+        number: u32,
+        /// The table as it must still be on the card.
+        before: Table,
+    },
+    /// Tell the kernel alone of the new partition: no byte of the card changes.
+    AddKernelPartition {
+        /// Kernel name that it gets.
+        device: String,
+        /// Where it is.
+        partition: NewPartition,
+        /// Its length.
+        length: Bytes,
+    },
+    /// Make the upper's ext4 with the overlay's directories and state.json in it.
+    MakeFilesystem {
+        /// Kernel name of the partition.
+        device: String,
+        /// Its length.
+        length: Bytes,
+        /// UUID of the lower, for state.json.
+        made_for: String,
+        /// Which attempt this is, for state.json.
+        attempt: u32,
+    },
+    /// Write the new partition into the table, now that it is complete.
+    PublishTable {
+        /// Kernel name of the disk.
+        disk: String,
+        /// The table as it must still be on the card.
+        before: Table,
+        /// The one entry that changes.
+        change: Change,
+    },
+    /// Write overlayroot's configuration: from the next boot on, root is an overlay.
+    WriteConfiguration {
+        /// Which attempt this is, for the comment in it.
+        attempt: u32,
+    },
+    /// Set the `read-only` feature of the lower's ext4: the kernel then refuses every writable mount of it.
+    Seal {
+        /// Kernel name of the lower.
+        device: String,
+    },
+    /// Clear that feature.
+    Unseal {
+        /// Kernel name of the lower.
+        device: String,
+    },
+    /// Keep what was said on the console as a file on the upper partition.
+    KeepLog {
+        /// Kernel name of the upper.
+        device: String,
+    },
+    /// Rebuild the initramfs, so that it has overlayroot in it.
+    RebuildInitramfs {
+        /// How often it was done, this time included.
+        rebuild: u32,
+    },
+    /// Restart the machine.
+    Reboot,
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Step::RecordAttempt { attempt } => {
+                write!(f, "note that attempt {attempt} of {} begins", crate::plan::MAX_ATTEMPTS)
+            }
+            Step::ForgetKernelPartition { device, .. } => {
+                write!(f, "make the kernel forget /dev/{device}, which is not in the partition table")
+            }
+            Step::RemovePlaceholder { device, .. } => {
+                write!(f, "take the empty placeholder /dev/{device} out of the partition table, to make it larger")
+            }
+            Step::AddKernelPartition { device, length, .. } => {
+                write!(f, "tell the kernel of a new partition /dev/{device} ({length}) in the free space")
+            }
+            Step::MakeFilesystem { device, length, .. } => {
+                write!(f, "make an ext4 file system on /dev/{device} ({length})")
+            }
+            Step::PublishTable { disk, change: Change::Add(new), .. } => {
+                write!(f, "write partition {} into the partition table of /dev/{disk}", new.number)
+            }
+            Step::PublishTable { disk, change: Change::Remove { number }, .. } => {
+                write!(f, "take partition {number} out of the partition table of /dev/{disk}")
+            }
+            Step::WriteConfiguration { .. } => f.write_str("configure the overlay for the next boot"),
+            Step::Seal { device } => write!(f, "seal the image on /dev/{device}: it is never written again"),
+            Step::Unseal { device } => write!(f, "unseal the image on /dev/{device}"),
+            Step::KeepLog { device } => write!(f, "keep this log on /dev/{device}"),
+            Step::RebuildInitramfs { .. } => {
+                f.write_str("rebuild the initramfs with overlayroot in it (minutes on a Pi)")
+            }
+            Step::Reboot => f.write_str("restart"),
+        }
+    }
+}
+
+/// What a plan is for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "purpose", rename_all = "kebab-case")]
+pub enum Purpose {
+    /// Converged: there is nothing to do.
+    Nothing,
+    /// Switched off, by the kernel command line or by the configuration.
+    Off {
+        /// Which of the two, as a sentence.
+        why: String,
+    },
+    /// Make the upper and turn root into an overlay.
+    Convert,
+    /// Rebuild the initramfs, late in this boot; the next boot converts.
+    Prepare,
+    /// The overlay is up, but a power cut came before the lower was sealed.
+    Seal,
+    /// The overlay was configured and is not what was configured. Nothing is restarted for it.
+    Degraded {
+        /// What is wrong, each a sentence.
+        reasons: Vec<String>,
+        /// What the owner can do.
+        remedy: String,
+    },
+}
+
+/// Steps in their order, and what they are for. An empty plan means: nothing to do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Plan {
+    /// What it is for.
+    #[serde(flatten)]
+    pub purpose: Purpose,
+    /// What to do, in this order: it makes a power cut after any of them harmless.
+    pub steps: Vec<Step>,
+    /// What the owner should know besides.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
+}
+
+impl Plan {
+    /// The table after all steps, where one of them changes it.
+    ///
+    /// # Errors
+    /// A change that [`crate::table::change`] refuses.
+    pub fn table_after(&self, table: &Table) -> anyhow::Result<Table> {
+        self.steps.iter().try_fold(table.clone(), |table, step| match step {
+            Step::RemovePlaceholder { number, .. } => crate::table::change(&table, &Change::Remove { number: *number }),
+            Step::PublishTable { change, .. } => crate::table::change(&table, change),
+            _ => Ok(table),
+        })
+    }
+
+    /// The new partition, where the plan makes one: slot, first sector, length.
+    pub fn new_partition(&self) -> Option<(u32, Lba, Sectors)> {
+        self.steps.iter().find_map(|step| match step {
+            Step::AddKernelPartition { partition: p, .. } => Some((p.number, p.start, p.sectors)),
+            _ => None,
+        })
+    }
+}
+
+/// The dry run: a headline, the numbered steps, the notes.
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.purpose {
+            Purpose::Nothing => writeln!(f, "Nothing to do: this node runs on its overlay.")?,
+            Purpose::Off { why } => writeln!(f, "Switched off: {why}.")?,
+            Purpose::Convert => writeln!(f, "This node is not converted yet. The next boot will:")?,
+            Purpose::Prepare => writeln!(f, "The initramfs of this image lacks overlayroot. The next boot will:")?,
+            Purpose::Seal => writeln!(f, "The overlay is up; the image below is not sealed yet. The next boot will:")?,
+            Purpose::Degraded { reasons, remedy } => {
+                writeln!(f, "Degraded:")?;
+                reasons.iter().try_for_each(|r| writeln!(f, "  - {r}"))?;
+                writeln!(f, "What to do: {remedy}.")?;
+            }
+        }
+        for (number, step) in (1..).zip(&self.steps) {
+            writeln!(f, "  {number}. {step}")?;
+        }
+        if self.purpose == Purpose::Prepare {
+            writeln!(f, "and the boot after that converts the node.")?;
+        }
+        self.notes.iter().try_for_each(|note| writeln!(f, "Note: {note}."))
+    }
+}

@@ -1,0 +1,99 @@
+//! What needs `unsafe`: the partition ioctls, which no library wraps, and what happens between fork and exec.
+//! [`crate::filesystem`] has the one other place, the calls into libext2fs.
+
+use crate::units::{Lba, Sectors};
+use anyhow::{Context, Result};
+use nix::sys::signal::{SigHandler, Signal, signal};
+use std::fs::File;
+use std::os::fd::AsRawFd;
+use std::os::raw::{c_char, c_int, c_longlong, c_void};
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::Command;
+
+/// `struct blkpg_ioctl_arg` of `<linux/blkpg.h>`.
+#[repr(C)]
+struct BlkpgIoctlArg {
+    op: c_int,
+    flags: c_int,
+    datalen: c_int,
+    data: *mut c_void,
+}
+
+/// `struct blkpg_partition` of `<linux/blkpg.h>`; start and length are bytes.
+#[repr(C)]
+struct BlkpgPartition {
+    start: c_longlong,
+    length: c_longlong,
+    pno: c_int,
+    devname: [c_char; 64],
+    volname: [c_char; 64],
+}
+
+/// `BLKPG_ADD_PARTITION` of `<linux/blkpg.h>`.
+const ADD_PARTITION: c_int = 1;
+/// `BLKPG_DEL_PARTITION` of `<linux/blkpg.h>`.
+const DEL_PARTITION: c_int = 2;
+
+// BLKPG is _IO(0x12, 105) in <linux/fs.h>: it carries a pointer although its number says that it carries nothing.
+nix::ioctl_write_ptr_bad!(blkpg, nix::request_code_none!(0x12, 105), BlkpgIoctlArg);
+
+/// Tells the kernel, and only the kernel, of a partition: its device node appears, no byte of the disk changes.
+///
+/// # Errors
+/// `EBUSY`: it overlaps another one, or the number is taken. `EINVAL`: not on a sector boundary.
+pub fn add_kernel_partition(disk: &File, number: u32, start: Lba, sectors: Sectors, sector_size: u32) -> Result<()> {
+    let start = i64::try_from(start.to_offset(sector_size)).context("the partition starts beyond 8 EiB")?;
+    let length = i64::try_from(sectors.to_bytes(sector_size).0).context("the partition is longer than 8 EiB")?;
+    partition_operation(disk, ADD_PARTITION, number, start, length)
+        .with_context(|| format!("telling the kernel of partition {number}"))
+}
+
+/// Makes the kernel forget a partition; the disk is not changed.
+///
+/// # Errors
+/// `ENXIO`: the kernel knows no such partition. `EBUSY`: it is in use.
+pub fn forget_kernel_partition(disk: &File, number: u32) -> Result<()> {
+    partition_operation(disk, DEL_PARTITION, number, 0, 0)
+        .with_context(|| format!("making the kernel forget partition {number}"))
+}
+
+fn partition_operation(disk: &File, op: c_int, number: u32, start: i64, length: i64) -> Result<()> {
+    let pno = c_int::try_from(number)?;
+    let mut partition = BlkpgPartition { start, length, pno, devname: [0; 64], volname: [0; 64] };
+    let argument = BlkpgIoctlArg {
+        op,
+        flags: 0,
+        datalen: c_int::try_from(size_of::<BlkpgPartition>())?,
+        data: (&raw mut partition).cast(),
+    };
+    // SAFETY: `argument` and the `partition` that it points to live until the call returns, their layout is that of
+    // <linux/blkpg.h>, and the kernel copies from them; the descriptor is open as long as `disk` is borrowed.
+    unsafe { blkpg(disk.as_raw_fd(), &raw const argument) }?;
+    Ok(())
+}
+
+/// Ignores `signals` from now on, in this process.
+pub fn ignore(signals: &[Signal]) {
+    signals.iter().for_each(|s| set_handler(*s, SigHandler::SigIgn));
+}
+
+/// Makes `command` start in the tree at `root`, as chroot(1) does, and with `signals` at their defaults.
+pub fn start_inside(command: &mut Command, root: PathBuf, signals: Vec<Signal>) {
+    // SAFETY: between fork and exec only sigaction, chroot and chdir are called, which are async-signal-safe; what they need
+    // was allocated before.
+    unsafe {
+        command.pre_exec(move || {
+            signals.iter().for_each(|s| set_handler(*s, SigHandler::SigDfl));
+            nix::unistd::chroot(&root)?;
+            nix::unistd::chdir("/")?;
+            Ok(())
+        });
+    }
+}
+
+fn set_handler(which: Signal, handler: SigHandler) {
+    // SAFETY: "ignore" and "default" are constants of the kernel: no code of ours runs in a signal. The call cannot fail for
+    // the signals that are passed here, which can all be ignored.
+    let _ = unsafe { signal(which, handler) };
+}

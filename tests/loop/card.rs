@@ -1,0 +1,242 @@
+//! A virtual card on a loop device, and a node that runs on it in a chroot: the agent sees its own `/proc`, `/sys` and `/dev`, and
+//! as `/` the second partition of the card.
+
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+/// First sector and length of the boot partition: as in an Ubuntu image, but smaller.
+pub const BOOT: (u64, u64) = (2048, 32768);
+/// The same of root.
+pub const ROOT: (u64, u64) = (34816, 524_288);
+
+/// Programs that the agent runs, and that the chroot therefore has.
+const PROGRAMS: [&str; 6] = ["mke2fs", "e2fsck", "tune2fs", "blkid", "wipefs", "dumpe2fs"];
+
+/// A card and where its parts are. Everything goes with it: the loop device on drop, the mounts with the test's own namespace.
+pub struct Card {
+    directory: tempfile::TempDir,
+    device: Option<String>,
+}
+
+/// Runs a program that must succeed, and gives its output.
+pub fn run(program: &str, arguments: &[&str]) -> String {
+    let output = Command::new(program).args(arguments).output().unwrap_or_else(|e| panic!("starting {program}: {e}"));
+    assert!(output.status.success(), "{program} {}: {}", arguments.join(" "), text(&output));
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// All that a program wrote.
+pub fn text(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+/// Root, loop devices and a mount namespace are needed; without them a test fails here, with the reason.
+fn need_privileges() {
+    assert!(nix::unistd::geteuid().is_root(), "the loop tests need root: run them with sudo");
+    assert!(
+        Path::new("/dev/loop-control").exists(),
+        "the loop tests need loop devices: /dev/loop-control is not there"
+    );
+    unshare(CloneFlags::CLONE_NEWNS).expect("the loop tests need a mount namespace (CAP_SYS_ADMIN)");
+    mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)
+        .expect("private mounts");
+}
+
+impl Card {
+    /// A card of `mib` MiB with an image of two partitions on it.
+    pub fn burned(mib: u64) -> Card {
+        need_privileges();
+        let directory = tempfile::tempdir().unwrap();
+        let card = Card { directory, device: None };
+        let file = card.file();
+        fs::File::create(&file).unwrap().set_len(mib << 20).unwrap();
+        let script = format!(
+            "label: dos\nlabel-id: 0x1b2c3d4e\nstart={}, size={}, type=c\nstart={}, size={}, type=83\n",
+            BOOT.0, BOOT.1, ROOT.0, ROOT.1
+        );
+        let mut sfdisk =
+            Command::new("sfdisk").arg("--quiet").arg(&file).stdin(std::process::Stdio::piped()).spawn().unwrap();
+        std::io::Write::write_all(sfdisk.stdin.as_mut().unwrap(), script.as_bytes()).unwrap();
+        assert!(sfdisk.wait().unwrap().success(), "sfdisk: {script}");
+        write_at(&file, 0, &[0xB0; 440]);
+        let tree = root_tree(card.directory.path());
+        let offset = format!("offset={}", ROOT.0 * 512);
+        let blocks = (ROOT.1 / 2).to_string();
+        let (tree, file) = (tree.to_str().unwrap(), file.to_str().unwrap());
+        run("mke2fs", &["-q", "-t", "ext4", "-b", "1024", "-L", "writable", "-E", &offset, "-d", tree, file, &blocks]);
+        card
+    }
+
+    /// The card's file.
+    pub fn file(&self) -> PathBuf {
+        self.directory.path().join("card.img")
+    }
+
+    /// The card put into a reader: its loop device, with the kernel told of the partitions in its table.
+    pub fn insert(&mut self, read_only: bool) -> String {
+        let file = self.file();
+        let mut arguments = vec!["--find", "--show"];
+        arguments.extend(read_only.then_some("--read-only"));
+        arguments.push(file.to_str().unwrap());
+        let device = run("losetup", &arguments).trim().to_owned();
+        self.device = Some(device.clone());
+        // A failed test may have left partitions on this loop device.
+        forget_partitions(&device);
+        for (number, start, size) in self.table() {
+            run("addpart", &[&device, &number.to_string(), &start.to_string(), &size.to_string()]);
+        }
+        device
+    }
+
+    /// Power off: nothing of the machine's memory stays.
+    pub fn eject(&mut self) {
+        let Some(device) = self.device.take() else { return };
+        for mounted in ["node", "check"] {
+            let at = self.directory.path().join(mounted);
+            // What is not mounted need not be unmounted.
+            let _ = Command::new("umount").args(["--recursive", "--quiet"]).arg(at).status();
+        }
+        run("sync", &[]);
+        forget_partitions(&device);
+        run("losetup", &["--detach", &device]);
+    }
+
+    /// The entries of the table that is on the card: number, first sector, sectors.
+    pub fn table(&self) -> Vec<(u32, u64, u64)> {
+        let json: serde_json::Value =
+            serde_json::from_str(&run("sfdisk", &["--json", self.file().to_str().unwrap()])).unwrap();
+        let partitions = json["partitiontable"]["partitions"].as_array().unwrap();
+        let node = |p: &serde_json::Value| {
+            p["node"].as_str().unwrap().trim_start_matches(self.file().to_str().unwrap()).to_owned()
+        };
+        let number = |p| node(p).trim_start_matches('p').parse().unwrap();
+        partitions.iter().map(|p| (number(p), p["start"].as_u64().unwrap(), p["size"].as_u64().unwrap())).collect()
+    }
+
+    /// The card's first sector.
+    pub fn first_sector(&self) -> Vec<u8> {
+        fs::read(self.file()).map(|b| b[..512].to_vec()).unwrap()
+    }
+
+    /// Device node of the inserted card.
+    pub fn device(&self) -> &str {
+        self.device.as_deref().expect("the card is not inserted")
+    }
+
+    /// Device node of partition `number` of the inserted card.
+    pub fn partition(&self, number: u32) -> String {
+        format!("{}p{number}", self.device())
+    }
+
+    /// The node's root, as far as the initramfs brings it: the second partition read-only, or an overlay of the third over it.
+    pub fn boot(&mut self, overlay: bool) -> PathBuf {
+        self.insert(false);
+        let node = self.directory.path().join("node");
+        fs::create_dir_all(&node).unwrap();
+        let at = node.to_str().unwrap();
+        if overlay {
+            let (lower, upper) = (self.directory.path().join("lower"), self.directory.path().join("upper"));
+            fs::create_dir_all(&lower).unwrap();
+            fs::create_dir_all(&upper).unwrap();
+            let (lower, upper) = (lower.to_str().unwrap(), upper.to_str().unwrap());
+            run("mount", &["-o", "ro", &self.partition(2), lower]);
+            run("mount", &[&self.partition(3), upper]);
+            let options = format!("lowerdir={lower},upperdir={upper}/overlay,workdir={upper}/overlay-workdir/_");
+            run("mount", &["-t", "overlay", "overlayroot", "-o", &options, at]);
+            run("mount", &["--move", lower, node.join("media/root-ro").to_str().unwrap()]);
+            run("mount", &["--move", upper, node.join("media/root-rw").to_str().unwrap()]);
+        } else {
+            run("mount", &["-o", "ro", &self.partition(2), at]);
+        }
+        for directory in ["proc", "sys", "dev"] {
+            run("mount", &["--rbind", &format!("/{directory}"), node.join(directory).to_str().unwrap()]);
+        }
+        run("mount", &["-t", "tmpfs", "run", node.join("run").to_str().unwrap()]);
+        fs::create_dir(node.join("run/initramfs")).unwrap();
+        fs::write(node.join("run/initramfs/overlayroot.log"), "overlayroot disabled\n").unwrap();
+        node
+    }
+
+    /// Runs the agent on the booted node.
+    pub fn burnonce(&self, arguments: &[&str]) -> Output {
+        let node = self.directory.path().join("node");
+        let mut chroot = Command::new("chroot");
+        chroot.arg(node).arg("/usr/sbin/burnonce").args(arguments).stdin(std::process::Stdio::null());
+        chroot.output().unwrap()
+    }
+
+    /// Runs `look` on a read-only mount of partition `number` of the inserted card, which nobody else has mounted.
+    pub fn look<T>(&self, number: u32, look: impl FnOnce(&Path) -> T) -> T {
+        let at = self.directory.path().join("check");
+        fs::create_dir_all(&at).unwrap();
+        run("mount", &["-o", "ro", &self.partition(number), at.to_str().unwrap()]);
+        let seen = look(&at);
+        run("umount", &[at.to_str().unwrap()]);
+        seen
+    }
+}
+
+impl Drop for Card {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            // The reason of the failure is what counts: leave nothing mounted, and do not panic again.
+            if let Some(device) = self.device.take() {
+                let node = self.directory.path().join("node");
+                let _ = Command::new("umount").args(["--recursive", "--lazy", "--quiet"]).arg(node).status();
+                let _ = Command::new("losetup").args(["--detach", &device]).status();
+            }
+        } else {
+            self.eject();
+        }
+    }
+}
+
+/// Makes the kernel forget every partition of a loop device.
+fn forget_partitions(device: &str) {
+    let name = device.trim_start_matches("/dev/");
+    for number in 1..=4 {
+        if Path::new(&format!("/sys/block/{name}/{name}p{number}")).exists() {
+            run("delpart", &[device, &number.to_string()]);
+        }
+    }
+}
+
+/// Overwrites bytes of a file.
+pub fn write_at(file: &Path, offset: u64, bytes: &[u8]) {
+    use std::os::unix::fs::FileExt;
+    fs::OpenOptions::new().write(true).open(file).unwrap().write_all_at(bytes, offset).unwrap();
+}
+
+/// The tree of a root file system in which the agent can run: itself, its programs and their libraries.
+fn root_tree(beside: &Path) -> PathBuf {
+    let tree = beside.join("tree");
+    for directory in
+        ["boot/firmware", "dev", "etc", "media/root-ro", "media/root-rw", "proc", "run", "sys", "tmp", "usr/sbin"]
+    {
+        fs::create_dir_all(tree.join(directory)).unwrap();
+    }
+    let find = |name: &str| {
+        ["/usr/sbin", "/sbin", "/usr/bin", "/bin"].map(|d| Path::new(d).join(name)).into_iter().find(|p| p.exists())
+    };
+    let mut copies = vec![(PathBuf::from(env!("CARGO_BIN_EXE_burnonce")), tree.join("usr/sbin/burnonce"))];
+    for name in PROGRAMS {
+        let from = find(name).unwrap_or_else(|| panic!("the loop tests need {name}"));
+        copies.push((from, tree.join("usr/sbin").join(name)));
+    }
+    for (from, to) in &copies {
+        fs::copy(from, to).unwrap();
+        for library in run("ldd", &[from.to_str().unwrap()]).split_whitespace().filter(|w| w.starts_with('/')) {
+            let to = tree.join(library.trim_start_matches('/'));
+            fs::create_dir_all(to.parent().unwrap()).unwrap();
+            fs::copy(library, to).unwrap();
+        }
+    }
+    let script = tree.join("usr/share/initramfs-tools/scripts/init-bottom");
+    fs::create_dir_all(&script).unwrap();
+    fs::write(script.join("overlayroot"), "").unwrap();
+    fs::write(tree.join("etc/machine-id"), "").unwrap();
+    tree
+}
