@@ -22,7 +22,8 @@ elevated = $(if $(sudo),--config 'target."cfg(unix)".runner=["sudo", "-E", "env"
 
 # Test programs that need root or longer than a moment. All the others are test-fast's.
 long := crash loop packaging
-fast = $(foreach test,$(filter-out $(long),$(basename $(notdir $(wildcard tests/*.rs)))),--test $(test))
+tests := $(basename $(notdir $(wildcard tests/*.rs))) $(patsubst tests/%/main.rs,%,$(wildcard tests/*/main.rs))
+fast := $(foreach test,$(filter-out $(long),$(tests)),--test $(test))
 
 # cargo-deny: the one on PATH if it is 0.18 or later, else one made in target/tools.
 deny_version := 0.18.3
