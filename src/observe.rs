@@ -72,10 +72,8 @@ fn place(root: &Path, mount: &Mount) -> Result<(Place, Option<PathBuf>)> {
         return Ok((if mapped { Place::Mapped { name: shown } } else { Place::WholeDisk { name } }, None));
     };
     let node = root.join("dev").join(&name);
-    let (uuid, sealed) = match filesystem::probe(&node).with_context(|| format!("reading {}", node.display()))? {
-        Content::Ext(superblock) => (superblock.uuid, superblock.sealed),
-        _ => (String::new(), false),
-    };
+    let (uuid, sealed) =
+        filesystem::identify(&node)?.map_or((String::new(), false), |found| (found.uuid, found.sealed));
     let place = Place::Partition { number: u32::try_from(number)?, uuid, sealed, name };
     Ok((place, device.parent().map(Path::to_owned)))
 }
