@@ -25,10 +25,11 @@ pub fn observe(root: &Path, config: &Config) -> Result<Observation> {
     let on_root = mounts::at(&mounts, "/").context("/proc/self/mountinfo names no root file system")?;
     let mode = root_mode(&mounts, on_root);
     let overlaid = matches!(mode, Root::Overlay { .. });
+    let in_use = matches!(mode, Root::Overlay { upper: Some(_), .. });
     let below = if overlaid { mounts::at(&mounts, overlay::LOWER).unwrap_or(on_root) } else { on_root };
     let (lower, disk_path) = place(root, below)?;
     let disk = match (&lower, disk_path) {
-        (Place::Partition { number, .. }, Some(path)) => Some(disk(root, &path, *number, overlaid)?),
+        (Place::Partition { number, .. }, Some(path)) => Some(disk(root, &path, *number, in_use)?),
         _ => None,
     };
     let tree = if overlaid { root.join(overlay::LOWER.trim_start_matches('/')) } else { root.to_owned() };
@@ -80,9 +81,9 @@ fn place(root: &Path, mount: &Mount) -> Result<(Place, Option<PathBuf>)> {
     Ok((place, device.parent().map(Path::to_owned)))
 }
 
-/// The disk whose sysfs directory is `path`. In an overlay boot only our own partition matters, so that a boot with
-/// nothing to do stays short.
-fn disk(root: &Path, path: &Path, root_number: u32, overlaid: bool) -> Result<Disk> {
+/// The disk whose sysfs directory is `path`. Where an upper is in use, the partitions are not looked into, so that a boot with nothing
+/// to do stays short.
+fn disk(root: &Path, path: &Path, root_number: u32, in_use: bool) -> Result<Disk> {
     let name = base_name(path);
     let sector_size = u32::try_from(read_number(&path.join("queue/logical_block_size"))?)?;
     let scale = u64::from(sector_size) / SYSFS_SECTOR;
@@ -101,7 +102,7 @@ fn disk(root: &Path, path: &Path, root_number: u32, overlaid: bool) -> Result<Di
         table,
         name,
     };
-    if let (Ok(table), false) = (&disk.table, overlaid) {
+    if let (Ok(table), false) = (&disk.table, in_use) {
         disk.contents = contents(root, &disk, table, root_number)?;
     }
     Ok(disk)

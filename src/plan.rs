@@ -54,7 +54,7 @@ pub fn decide(seen: &Observation, loaded: &anyhow::Result<Config>) -> Result<Pla
     };
     match plan(seen, &Config::default()) {
         Ok(mut plan) if !matches!(plan.purpose, Purpose::Convert | Purpose::Prepare) => {
-            plan.notes.push(format!("a mistake that changes nothing in this boot: {error}"));
+            plan.notes.push(format!("a mistake in the configuration, which changes nothing in this boot: {error}"));
             Ok(plan)
         }
         _ => Err(Refusal::ConfigurationFile { error }),
@@ -70,7 +70,10 @@ fn switched_off(seen: &Observation, why: &str) -> Plan {
     let mut plan = empty(Purpose::Off { why: why.to_owned() });
     if let (Root::Plain { .. }, Place::Partition { name, sealed: true, .. }) = (&seen.root, &seen.lower) {
         plan.steps.push(Step::Unseal { device: name.clone() });
-        plan.notes.push("what this boot writes goes into the image itself. An overlay boot seals it again".to_owned());
+        plan.notes.push(
+            "what this boot writes goes into the image itself; the next boot into the overlay seals it again"
+                .to_owned(),
+        );
     }
     plan
 }
@@ -131,8 +134,8 @@ fn in_memory(seen: &Observation) -> (String, String) {
     }
     let (why, remedy) = said_in_initramfs(seen);
     let why = why.or_else(|| log_failure(seen)).unwrap_or_else(|| "the reason is not known".to_owned());
-    let remedy = remedy.unwrap_or("restart; if this stays, look at /run/initramfs/overlayroot.log and `dmesg`");
-    (why, remedy.to_owned())
+    let otherwise = "restart; if this stays, look at /run/initramfs/overlayroot.log and `dmesg`";
+    (why, remedy.unwrap_or_else(|| otherwise.to_owned()))
 }
 
 /// `overlayroot=` on the kernel command line is stronger than every file: why, and what to do.
@@ -176,14 +179,23 @@ fn without_overlay(seen: &Observation) -> (String, String) {
     } else {
         "look at /run/initramfs/overlayroot.log; `burnonce=off` in cmdline.txt on the boot partition boots the image without burnonce"
     };
-    (said.unwrap_or(why), what_to_do.unwrap_or(remedy).to_owned())
+    (said.unwrap_or(why), what_to_do.unwrap_or_else(|| remedy.to_owned()))
 }
 
-/// What the configuration, or the script under it, left in the initramfs: why there is no upper, and what to do; without their full stops.
-fn said_in_initramfs(seen: &Observation) -> (Option<String>, Option<&str>) {
-    let mut lines =
-        seen.overlayroot.reason.iter().flat_map(|text| text.lines()).map(|l| l.trim().trim_end_matches('.'));
-    (lines.next().map(str::to_owned), lines.next())
+/// What the configuration, or the script under it, left in the initramfs: why there is no upper, and what to do. Both go into sentences
+/// here, so they lose their full stop and the capital letter of a first word that is one.
+fn said_in_initramfs(seen: &Observation) -> (Option<String>, Option<String>) {
+    let mut lines = seen.overlayroot.reason.iter().flat_map(|text| text.lines()).map(|line| {
+        let line = line.trim().trim_end_matches('.');
+        let mut characters = line.chars();
+        match (characters.next(), characters.as_str()) {
+            (Some(first), rest) if rest.starts_with(|c: char| c.is_lowercase()) => {
+                first.to_lowercase().collect::<String>() + rest
+            }
+            _ => line.to_owned(),
+        }
+    });
+    (lines.next(), lines.next())
 }
 
 fn degraded(reasons: Vec<String>, remedy: &str) -> Plan {
@@ -227,6 +239,9 @@ fn convert(seen: &Observation, config: &Config, fs_type: &str, counts: &Counts) 
     let mut steps: Vec<Step> = sealed.then(|| Step::Unseal { device: lower.clone() }).into_iter().collect();
     steps.push(Step::RecordAttempt { attempt });
     let mut notes = notes(seen);
+    notes.extend(
+        counts.failure.iter().filter(|_| attempt > 1).map(|f| format!("an attempt before this one failed: {f}")),
+    );
     notes.extend(table_notes(disk, table, &made));
     steps.extend(made.steps);
     steps.extend([
@@ -306,7 +321,7 @@ fn find_upper<'a>(disk: &Disk, table: &'a Table, root: u32, lower_uuid: &str) ->
             disk.contents.iter().find(|h| h.number == partition.number).map_or(&Content::Unknown, |h| &h.content);
         let this = match content {
             Content::Ext(superblock @ Superblock { owner: Owner::Ours { state }, .. }) => {
-                usable(superblock, state, partition.sectors.to_bytes(table.sector_size), lower_uuid)
+                usable(&device, superblock, state, partition.sectors.to_bytes(table.sector_size), lower_uuid)
                     .map_err(|why| Refusal::UnusableUpper { device: device.clone(), why })?;
                 Upper::Published(partition)
             }
@@ -332,18 +347,28 @@ fn find_upper<'a>(disk: &Disk, table: &'a Table, root: u32, lower_uuid: &str) ->
 }
 
 /// Why an upper of ours cannot be taken as it is.
-fn usable(superblock: &Superblock, state: &str, partition: Bytes, lower_uuid: &str) -> Result<(), String> {
+fn usable(
+    device: &str,
+    superblock: &Superblock,
+    state: &str,
+    partition: Bytes,
+    lower_uuid: &str,
+) -> Result<(), String> {
     let state = state::parse(state).map_err(|e| format!("{e:#}"))?;
     if superblock.label != LABEL {
-        return Err(format!("its label is `{}`, and it is found at boot by the label `{LABEL}`", superblock.label));
+        let label = &superblock.label;
+        return Err(format!(
+            "its label is `{label}`, and a boot finds it by the label `{LABEL}`. \
+             To use it, run `e2label /dev/{device} {LABEL}` and restart"
+        ));
     }
     if state.made_for != lower_uuid {
         return Err("it was made for another image than the one on this card".to_owned());
     }
     if superblock.size > partition {
-        let size = superblock.size;
         return Err(format!(
-            "its file system ({size}) is larger than the partition ({partition}): a copy that was cut short?"
+            "its file system ({}) is larger than the partition ({partition}), so this is a copy that was cut short",
+            superblock.size
         ));
     }
     Ok(())
@@ -460,11 +485,19 @@ fn notes(seen: &Observation) -> Vec<String> {
 }
 
 /// What the owner should know of the table.
-fn table_notes(disk: &Disk, table: &Table, made: &Made) -> Option<String> {
+fn table_notes(disk: &Disk, table: &Table, made: &Made) -> Vec<String> {
     if made.published {
-        return Some(format!("/dev/{} was finished by an attempt before this one, and is used as it is", made.device));
+        let mut notes =
+            vec![format!("/dev/{} was finished by an attempt before this one, and is used as it is", made.device)];
+        if matches!(table.scheme, Scheme::Gpt { primary_sound: false, .. } | Scheme::Gpt { backup_sound: false, .. }) {
+            let disk = &disk.name;
+            notes.push(format!(
+                "one of the two copies of the GPT is damaged; `gdisk /dev/{disk}` and its `w` repair it"
+            ));
+        }
+        return notes;
     }
-    match table.scheme {
+    let note = match table.scheme {
         Scheme::Mbr { .. } if disk.sectors.0 > table.last_usable.0.saturating_add(1) => {
             let end = Sectors(table.last_usable.0 + 1).to_bytes(disk.sector_size);
             Some(format!("an MBR partition table ends at {end}; what lies beyond stays unused"))
@@ -479,5 +512,6 @@ fn table_notes(disk: &Disk, table: &Table, made: &Made) -> Option<String> {
             Some("the backup GPT is moved to the end of the card; the image was made for a smaller one".to_owned())
         }
         _ => None,
-    }
+    };
+    note.into_iter().collect()
 }

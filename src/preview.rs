@@ -1,6 +1,7 @@
 //! `burnonce plan`: what the next boot would do, in words and as a picture. Changes nothing.
 
 use crate::config::{self, Config};
+use crate::filesystem::{Content, Owner, Superblock};
 use crate::observation::{Disk, Observation, Place, Root};
 use crate::picture::{Card, SegmentKind, before_after, draw};
 use crate::plan::{beside_root, decide};
@@ -94,15 +95,20 @@ fn card(disk: &Disk, table: &Table, root: u32, upper: Option<&str>) -> Card {
     let behind: Vec<u32> = beside_root(table, root).map(|p| p.number).collect();
     Card::from_table(&format!("/dev/{}", disk.name), disk.sectors.0, table, |number| {
         let name = disk.partition_name(number);
-        let held = disk.contents.iter().find(|h| h.number == number).map(|h| caption(&h.content));
+        let content = disk.contents.iter().find(|h| h.number == number).map(|h| &h.content);
+        let unknown = if behind.contains(&number) { "not looked at" } else { "the image's own" };
+        let held = content.map_or_else(|| unknown.to_owned(), caption);
+        let ours = matches!(content, Some(Content::Ext(Superblock { owner: Owner::Ours { .. }, .. })));
         let (what, kind) = if number == root {
             ("the image's root".to_owned(), SegmentKind::Root)
         } else if upper == Some(name.as_str()) {
             ("the upper: all that is written".to_owned(), SegmentKind::Upper)
+        } else if ours {
+            (format!("{held}, not in use"), SegmentKind::Upper)
         } else if behind.contains(&number) {
-            (held.unwrap_or_default(), SegmentKind::Foreign)
+            (held, SegmentKind::Foreign)
         } else {
-            (held.unwrap_or_else(|| "the image's own".to_owned()), SegmentKind::Boot)
+            (held, SegmentKind::Boot)
         };
         (format!("/dev/{name}"), what, kind)
     })

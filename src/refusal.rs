@@ -1,7 +1,7 @@
 //! Why a node is left as it is: each a sentence that says what was found, where, and what to do.
 
 use crate::config;
-use crate::filesystem::{Content, Owner, Superblock};
+use crate::filesystem::{Content, Owner};
 use crate::observation::{Observation, Place, Root};
 use crate::table::Defect;
 use crate::units::Bytes;
@@ -62,7 +62,7 @@ impl fmt::Display for Refusal {
             Refusal::ConfigurationFile { error } => write!(f, "{error}. Correct the file, or remove it: every key is optional"),
             Refusal::WholeDisk { device } => write!(
                 f,
-                "root is on the whole disk /dev/{device}, without partitions, so there is no room for a second one. \
+                "root is on the whole disk /dev/{device}, which has no partitions, so none can be added. \
                  Use an image with a partition table"
             ),
             Refusal::Mapped { name } => write!(
@@ -132,13 +132,10 @@ impl fmt::Display for Refusal {
                 }
                 write!(
                     f,
-                    ", and burnonce needs at least {minimum}. Use a larger card. If root was grown over all of it, \
-                     burn the card again with an image whose growing is switched off"
-                )?;
-                if *largest >= config::SMALLEST_UPPER {
-                    f.write_str("; or lower `partition.min` in /etc/burnonce.yaml")?;
-                }
-                Ok(())
+                    ", and burnonce needs at least {minimum}. Use a larger card{}. If root was grown over all of it, \
+                     burn the card again with an image whose growing is switched off",
+                    if *largest >= config::SMALLEST_UPPER { ", or lower `partition.min` in /etc/burnonce.yaml" } else { "" }
+                )
             }
             Refusal::NoOverlayroot => f.write_str(
                 "this image has no overlayroot package, which makes root an overlay. \
@@ -164,7 +161,7 @@ impl fmt::Display for Refusal {
 fn give_up(f: &mut fmt::Formatter<'_>, attempts: u32, what: &str, failure: Option<&str>) -> fmt::Result {
     write!(f, "{attempts} attempts to {what} did not come to their end, so there is no further one")?;
     match failure {
-        Some(failure) => write!(f, " (what was written down of a failure: {failure})")?,
+        Some(failure) => write!(f, " (the last failure that could be written down: {failure})")?,
         None => f.write_str(" (each was cut off: by the power, a watchdog, or a kernel panic)")?,
     }
     f.write_str(". To try again, remove /etc/overlayroot.local.conf and restart, or burn the card again")
@@ -181,37 +178,37 @@ pub fn aftermath(seen: &Observation) -> &'static str {
     }
 }
 
-/// What a partition holds, in words: `an ext4 file system labelled "data" with files in it`.
+/// What a partition holds, in words: `an ext4 file system labelled "data", with files in it (music)`.
 pub fn describe(content: &Content) -> String {
     match content {
         Content::Blank => "nothing but zeros where a file system begins".to_owned(),
         Content::Unknown => "something that is not recognised".to_owned(),
         Content::Ext(superblock) => {
-            let holds = match &superblock.owner {
-                Owner::Ours { .. } => "with burnonce's state in it".to_owned(),
-                Owner::Empty => "with no files in it".to_owned(),
-                Owner::Files { names } => format!("with files in it ({})", listed(names)),
-                Owner::Unreadable { reason } => format!("that cannot be read ({reason})"),
+            let system = match &superblock.label {
+                label if label.is_empty() => "ext4 file system without a label".to_owned(),
+                label => format!("ext4 file system labelled \"{label}\""),
             };
-            let label = Some(superblock.label.as_str()).filter(|l| !l.is_empty());
-            format!("an ext4 file system{} {holds}", labelled(label))
+            match &superblock.owner {
+                Owner::Ours { .. } => format!("an {system}, with burnonce's state in it"),
+                Owner::Empty => format!("an empty {system}"),
+                Owner::Files { names } => format!("an {system}, with files in it ({})", listed(names)),
+                Owner::Unreadable { reason } => format!("an {system}, which cannot be read ({reason})"),
+            }
         }
-        Content::Other { name, label } => kind(name) + &labelled(label.as_deref()),
+        Content::Other { name, label: None } => kind(name),
+        Content::Other { name, label: Some(label) } => format!("{} labelled \"{label}\"", kind(name)),
     }
 }
 
 /// The same in a few words, for a picture.
 pub fn caption(content: &Content) -> String {
-    let named = |name: &str, label: Option<&str>| match label {
-        Some(label) => format!("{name} \"{label}\""),
-        None => format!("{name}, no label"),
+    let (name, label) = match content {
+        Content::Blank => return "blank".to_owned(),
+        Content::Unknown => return "not recognised".to_owned(),
+        Content::Ext(superblock) => ("ext4", Some(superblock.label.as_str()).filter(|l| !l.is_empty())),
+        Content::Other { name, label } => (name.split(" (").next().unwrap_or(name), label.as_deref()),
     };
-    match content {
-        Content::Blank => "blank".to_owned(),
-        Content::Unknown => "not recognised".to_owned(),
-        Content::Ext(Superblock { label, .. }) => named("ext4", Some(label.as_str()).filter(|l| !l.is_empty())),
-        Content::Other { name, label } => named(name, label.as_deref()),
-    }
+    label.map_or_else(|| name.to_owned(), |label| format!("{name} \"{label}\""))
 }
 
 /// What blkid calls `name`.
@@ -221,13 +218,10 @@ fn kind(name: &str) -> String {
         "LVM2_member" => "an LVM volume".to_owned(),
         "crypto_LUKS" => "an encrypted volume (LUKS)".to_owned(),
         "linux_raid_member" => "a member of a RAID".to_owned(),
-        name if name.contains(' ') => format!("what blkid calls `{name}`"),
+        name if name.starts_with("ambivalent") => "signatures of more than one kind of file system".to_owned(),
+        name if name.ends_with("partition table") => format!("a {name}"),
         name => format!("a file system of type {name}"),
     }
-}
-
-fn labelled(label: Option<&str>) -> String {
-    label.map_or_else(|| " without a label".to_owned(), |label| format!(" labelled \"{label}\""))
 }
 
 fn listed(names: &[String]) -> String {
