@@ -59,11 +59,11 @@ impl Facts {
         let incompat = u32_at(0x60);
         let high = if incompat & INCOMPAT_64BIT != 0 { u64::from(u32_at(0x150)) } else { 0 };
         let blocks = high << 32 | u64::from(u32_at(0x4));
-        let size = 1024u64.checked_shl(u32_at(0x18)).map_or(u64::MAX, |block| block.saturating_mul(blocks));
+        let block = 1u64.checked_shl(u32_at(0x18).saturating_add(10)).unwrap_or(u64::MAX);
         Some(Facts {
             label: text(&bytes[0x78..0x88]),
             uuid: uuid(&bytes[0x68..0x78]),
-            size: Bytes(size),
+            size: Bytes(block.saturating_mul(blocks)),
             clean: state & STATE_VALID != 0 && incompat & INCOMPAT_RECOVER == 0,
             errors: state & STATE_ERROR != 0 || u32_at(0x194) > 0,
             sealed: u32_at(0x64) & RO_COMPAT_READONLY != 0,

@@ -146,6 +146,12 @@ impl fmt::Display for Defect {
                 "partition {number} starts at sector {start} but has no sectors. burnonce left the card alone; \
                  delete that entry with `fdisk` or burn the card again",
             ),
+            Defect::OutOfDisk { number, start, last, disk_sectors } if last < disk_sectors => write!(
+                f,
+                "partition {number} (sectors {start} to {last}) reaches into the last of the card's {disk_sectors} sectors, \
+                 which the partition table cannot give away. The image was made for a slightly larger card. burnonce left it \
+                 alone; burn the image onto a card that is large enough"
+            ),
             Defect::OutOfDisk { number, start, last, disk_sectors } => write!(
                 f,
                 "partition {number} (sectors {start} to {last}) reaches past what this card can hold: it has {disk_sectors} \

@@ -258,12 +258,17 @@ fn put_back(disk: &mut File, done: &[&Patch]) -> Result<()> {
 
 /// Lets go of the kernel's copy, so that the next read comes from the card. Advice only: without it, the cache is compared.
 fn forget(disk: &File, offset: u64, length: usize) {
-    let (Ok(from), Ok(length)) = (i64::try_from(offset), i64::try_from(length)) else { return };
+    /// The largest page that an ARM kernel has: pages that the range covers in part only would be kept.
+    const PAGE: u64 = 64 << 10;
+    let from = offset / PAGE * PAGE;
+    let Some(to) = (offset + length as u64).checked_next_multiple_of(PAGE) else { return };
+    let (Ok(from), Ok(length)) = (i64::try_from(from), i64::try_from(to - from)) else { return };
     if let Err(error) = posix_fadvise(disk, from, length, PosixFadviseAdvice::POSIX_FADV_DONTNEED) {
         log::debug!("the kernel keeps its copy of the partition table: {error}");
     }
 }
 
+/// Writes and flushes.
 fn put(disk: &mut File, offset: u64, bytes: &[u8]) -> Result<()> {
     disk.seek(SeekFrom::Start(offset))
         .and_then(|_| disk.write_all(bytes))

@@ -218,6 +218,7 @@ fn defects_tell_the_owner_what_was_found_and_what_to_do() {
         ),
         (Defect::Overlap { first: 1, second: 3 }, "partitions 1 and 3 share sectors", "save what you need"),
         (out(0, 9), "partition 2 starts at sector 0", "burn the card again"),
+        (out(50, 99), "partition 2 (sectors 50 to 99) reaches into the last of the card's 100 sectors", "large enough"),
         (out(50, 49), "partition 2 starts at sector 50 but has no sectors", "delete that entry with `fdisk`"),
         (
             out(50, 100),

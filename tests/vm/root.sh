@@ -1,0 +1,79 @@
+#!/bin/bash
+# root.sh STEP ROOT: what makes a debootstrapped root a stock Pi image's root. image.sh has mmdebstrap call it:
+#
+#   prepare    once the essential packages are there, before kernel and initramfs come
+#   overlayroot  everything but overlayroot is there: keeps the initramfs as it is now, then installs overlayroot
+#   anonymise  last: what must not be the same on two nodes
+set -euo pipefail
+
+step=$1
+root=$2
+
+# Files that a Pi image has and Debian's packages do not bring.
+prepare() {
+    mkdir -p "$root/boot/firmware" "$root/etc/initramfs/post-update.d" "$root/etc/cloud/cloud.cfg.d" \
+        "$root/etc/initramfs-tools/conf.d" "$root/usr/share/initramfs-tools/modules.d"
+
+    # As flash-kernel does: what update-initramfs makes is what boots next.
+    cat >"$root/etc/initramfs/post-update.d/zz-firmware" <<'HOOK'
+#!/bin/sh
+# Copies the kernel ($1 is its version) and its initramfs ($2) to where the firmware reads them.
+set -e
+[ -d /boot/firmware ] && [ -n "$2" ] || exit 0
+place() {
+    cp "$1" "$2.new"
+    sync "$2.new"
+    mv "$2.new" "$2"
+}
+place "/boot/vmlinuz-$1" /boot/firmware/vmlinuz
+place "$2" /boot/firmware/initrd.img
+sync -f /boot/firmware
+HOOK
+    chmod 755 "$root/etc/initramfs/post-update.d/zz-firmware"
+
+    # Only the modules of the emulated machine: a boot under emulation waits for every megabyte of initramfs.
+    # `overlay` is left out on purpose, as on a stock image.
+    printf 'MODULES=list\n' >"$root/etc/initramfs-tools/conf.d/vm"
+    printf '%s\n' virtio_pci virtio_blk ext4 >"$root/usr/share/initramfs-tools/modules.d/vm"
+
+    # Ubuntu's Pi images find cloud-init's seed on the boot partition in the same way.
+    cat >"$root/etc/cloud/cloud.cfg.d/90-pi.cfg" <<'CLOUD'
+datasource_list: [NoCloud, None]
+datasource:
+  NoCloud:
+    fs_label: system-boot
+CLOUD
+    cat >"$root/etc/cloud/cloud.cfg.d/91-vm.cfg" <<'CLOUD'
+# There is no netplan here, and no locale to generate.
+system_info:
+  network:
+    renderers: [networkd]
+locale: false
+CLOUD
+}
+
+# The initramfs of an image that nobody prepared for an overlay is kept aside for --stale-initramfs.
+overlayroot() {
+    mkdir "$root/testbed"
+    cp "$root"/boot/initrd.img-* "$root/testbed/initrd.plain"
+    APT_CONFIG=$MMDEBSTRAP_APT_CONFIG apt-get --yes -oDPkg::Chroot-Directory="$root" install overlayroot
+}
+
+# Takes back what makes an installed root different from a shipped one.
+anonymise() {
+    printf 'node\n' >"$root/etc/hostname"
+    printf '127.0.0.1\tlocalhost node\n' >"$root/etc/hosts"
+    printf 'LABEL=%s\t%s\t%s\tdefaults\t0 1\n' \
+        writable / ext4 system-boot /boot/firmware vfat >"$root/etc/fstab"
+    : >"$root/etc/machine-id"
+    rm -f "$root/var/lib/dbus/machine-id" "$root"/etc/ssh/ssh_host_*
+    find "$root/var/log" -type f -delete
+    mkdir -p "$root/var/log/journal"
+    # Ubuntu's image brings its network up by what cloud-init writes for this service.
+    chroot "$root" systemctl enable systemd-networkd >/dev/null 2>&1
+}
+
+case $step in
+prepare | overlayroot | anonymise) "$step" ;;
+*) echo "root.sh: no step $step" >&2; exit 2 ;;
+esac

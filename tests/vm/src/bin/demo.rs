@@ -1,0 +1,42 @@
+//! `demo`: burns the image with burnonce in it to a virtual card, switches the node on, shows its console through all
+//! boots, and then what the node says of itself. The exit code is 0 only if / is an overlay whose upper is on the third
+//! partition.
+
+use anyhow::{Context, Result, ensure};
+use burnonce_vm::card::{Card, GIB};
+use burnonce_vm::{Node, Recipe, host};
+
+fn main() -> Result<()> {
+    host::require()?;
+    let dir = host::fresh_log_dir("demo")?;
+    let image = Recipe::stock().make()?;
+    let card = Card::blank(&dir.join("card.img"), 8 * GIB)?;
+    println!("=== dd if={} of={} bs=4M (a blank card of 8 GiB) ===", image.path.display(), card.path.display());
+    card.burn(&image.path)?;
+
+    let mut node = Node::new(card, &dir);
+    node.echo = true;
+    let boots = node.settle(4)?;
+    node.echo = false;
+    println!("\n=== cloud-init is done; power-ons: {boots} ===");
+    show(&node)?;
+    let upper = node.sh("findmnt -no SOURCE /media/root-rw").context("looking for the upper's device")?;
+    let root = node.sh("findmnt -no FSTYPE /")?;
+    node.shutdown()?;
+    ensure!(root == "overlay", "/ is {root}, not an overlay");
+    ensure!(upper == "/dev/vda3", "the upper is on {upper}, not on the third partition");
+    println!("\n=== / is an overlay, its upper is on the third partition; logs: {} ===", dir.display());
+    std::fs::remove_file(&node.card.path).context("removing the card")
+}
+
+/// What an owner of the node would type.
+fn show(node: &Node) -> Result<()> {
+    for command in ["sudo burnonce status", "findmnt /", "findmnt /media/root-ro", "findmnt /media/root-rw"] {
+        let answer = node.ssh(command)?;
+        print!("\nnode$ {command}\n{}{}", answer.stdout, answer.stderr);
+        if answer.code != Some(0) {
+            println!("(exit code {:?})", answer.code);
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,101 @@
+//! QEMU's command line.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+/// The machine that the card is put into.
+#[derive(Clone, Debug, Default)]
+pub struct Machine {
+    /// `-rtc base=…`: a Pi has no clock of its own, so 1970 is what it may wake up to.
+    pub clock: Option<String>,
+    /// Words for the kernel behind those of cmdline.txt.
+    pub words: Vec<String>,
+    /// Further drives: raw files, in the order in which the kernel shall find them behind the card.
+    pub drives: Vec<PathBuf>,
+}
+
+/// What the firmware found on the boot partition, in files that QEMU can read.
+pub struct Firmware {
+    pub kernel: PathBuf,
+    pub initramfs: PathBuf,
+    pub command_line: String,
+}
+
+/// What the emulated machine adds to the command line, as a Pi's firmware does. `eth0` is what a Pi's interface is called; the
+/// others spare the emulator work that no scenario looks at; on a busy host the check of the timer fails (and panics).
+const MACHINE_WORDS: &str = "net.ifnames=0 no_timer_check tsc=reliable mitigations=off cryptomgr.notests nokaslr \
+    audit=0 lsm=lockdown init_on_alloc=0 random.trust_cpu=on";
+
+/// Without the controllers that nothing is attached to, udev has fewer modules to load.
+const MACHINE: &str = "q35,sata=off,smbus=off,usb=off,hpet=off,i8042=off";
+
+impl Machine {
+    /// The command that starts a node from `card`, with its console on stdout and its SSH port at `port` of this machine.
+    pub fn command(&self, card: &Path, firmware: &Firmware, port: u16) -> Command {
+        let mut qemu = Command::new("qemu-system-x86_64");
+        qemu.args(["-nodefaults", "-no-user-config", "-display", "none", "-serial", "stdio"]);
+        // A reboot ends QEMU: the harness reads the boot partition again, as the firmware does.
+        qemu.args(["-no-reboot", "-machine", MACHINE, "-m", "768", "-smp", "1"]).args(accelerator(&firmware.kernel));
+        qemu.arg("-kernel").arg(&firmware.kernel).arg("-initrd").arg(&firmware.initramfs);
+        qemu.args(["-append", &self.command_line(firmware)]);
+        for (number, drive) in std::iter::once(card).chain(self.drives.iter().map(PathBuf::as_path)).enumerate() {
+            let id = format!("drive{number}");
+            qemu.args(["-drive", &format!("if=none,id={id},format=raw,cache=unsafe,file={}", drive.display())]);
+            qemu.args(["-device", &format!("virtio-blk-pci,drive={id}")]);
+        }
+        qemu.args(["-netdev", &format!("user,id=net,hostfwd=tcp:127.0.0.1:{port}-:22")]);
+        qemu.args(["-device", "virtio-net-pci,netdev=net,romfile="]);
+        if let Some(clock) = &self.clock {
+            qemu.args(["-rtc", &format!("base={clock}")]);
+        }
+        qemu.stdin(Stdio::null());
+        qemu
+    }
+
+    fn command_line(&self, firmware: &Firmware) -> String {
+        let words = std::iter::once(MACHINE_WORDS).chain(self.words.iter().map(String::as_str));
+        words.fold(firmware.command_line.trim().to_owned(), |line, word| format!("{line} {word}"))
+    }
+}
+
+/// KVM where it works, else TCG. Under TCG a plain CPU model boots in half the time that `max` takes: guests pick vector
+/// instructions which the emulator is slow at.
+fn accelerator(kernel: &Path) -> &'static [&'static str] {
+    static KVM_WORKS: OnceLock<bool> = OnceLock::new();
+    if *KVM_WORKS.get_or_init(|| kvm_works(kernel)) {
+        &["-accel", "kvm", "-cpu", "host"]
+    } else {
+        &["-accel", "tcg,tb-size=512", "-cpu", "qemu64,-svm"]
+    }
+}
+
+/// A trial: /dev/kvm may be there and fail, or hang, at the first instruction. The kernel has no root here, so it panics
+/// and, told to reboot then, ends QEMU.
+fn kvm_works(kernel: &Path) -> bool {
+    if !Path::new("/dev/kvm").exists() {
+        return false;
+    }
+    let trial = Command::new("qemu-system-x86_64")
+        .args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-machine", MACHINE, "-m", "256"])
+        .args(["-accel", "kvm", "-cpu", "host", "-append", "panic=-1", "-kernel"])
+        .arg(kernel)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn();
+    let Ok(mut trial) = trial else { return false };
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while Instant::now() < deadline {
+        match trial.try_wait() {
+            Ok(Some(status)) => return status.success(),
+            Ok(None) => std::thread::sleep(Duration::from_millis(50)),
+            Err(_) => break,
+        }
+    }
+    // It hangs; whether the kill or the wait fails makes no difference to the answer.
+    let _ = trial.kill();
+    let _ = trial.wait();
+    false
+}

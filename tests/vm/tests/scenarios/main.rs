@@ -1,0 +1,7 @@
+//! Scenarios on emulated nodes. Each is a test of its own that needs root, QEMU and burnonce's package (`make deb`):
+//!
+//! ```text
+//! sudo cargo test -p burnonce-vm --test scenarios -- --test-threads=2
+//! ```
+
+mod plain;
