@@ -5,6 +5,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 
+use crate::card::Card;
 use crate::host;
 
 /// Which image to make.
@@ -72,12 +73,19 @@ impl Recipe {
     }
 }
 
+impl Image {
+    /// The image seen as a card, to look into it.
+    pub fn as_card(&self) -> Card {
+        Card { path: self.path.clone() }
+    }
+}
+
 /// burnonce's package: `BURNONCE_DEB`, or what `make deb` builds.
 pub fn package() -> Result<PathBuf> {
-    let path = std::env::var_os("BURNONCE_DEB")
-        .map_or_else(|| host::target().join("deb/burnonce.deb"), PathBuf::from);
-    path.canonicalize()
-        .with_context(|| format!("there is no {}: build it with 'make deb', or let BURNONCE_DEB name it", path.display()))
+    let path = std::env::var_os("BURNONCE_DEB").map_or_else(|| host::target().join("deb/burnonce.deb"), PathBuf::from);
+    path.canonicalize().with_context(|| {
+        format!("there is no {}: build it with 'make deb', or let BURNONCE_DEB name it", path.display())
+    })
 }
 
 /// The key that cloud-init lets in.
