@@ -5,6 +5,7 @@ use std::io::{Read, Seek, SeekFrom, Write};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Context, Result, anyhow, ensure};
 use serde_json::Value;
@@ -145,7 +146,10 @@ impl Card {
 
     fn mount_with(&self, number: u32, options: &str) -> Result<Mounted> {
         let partition = self.partition(number)?;
-        let dir = PathBuf::from(format!("{}.p{number}", self.path.display()));
+        // Two scenarios may look at the same image.
+        static MOUNTS: AtomicU32 = AtomicU32::new(0);
+        let unique = MOUNTS.fetch_add(1, Ordering::Relaxed);
+        let dir = std::env::temp_dir().join(format!("burnonce-vm-{}-{unique}", std::process::id()));
         std::fs::create_dir_all(&dir).with_context(|| format!("making {}", dir.display()))?;
         let (offset, size) = (partition.offset(), partition.size * SECTOR);
         let options = format!("loop,offset={offset},sizelimit={size},{options}");
