@@ -201,6 +201,7 @@ fn forget_unpublished(plan: &Plan, machine: &Machine) {
 /// Restarts the machine at once, past systemd: a unit that asks systemd for a restart and returns lets later units start, and they
 /// write to the lower. Returns only the reason why it did not.
 fn restart(root: &Path, console: &Console) -> anyhow::Error {
+    nix::unistd::sync();
     if let Err(error) = mounted::quiesce(root, true) {
         return error;
     }
