@@ -74,10 +74,10 @@ impl Recipe {
 
 /// burnonce's package: `BURNONCE_DEB`, or what `make deb` builds.
 pub fn package() -> Result<PathBuf> {
-    let path = std::env::var_os("BURNONCE_DEB")
-        .map_or_else(|| host::target().join("deb/burnonce.deb"), PathBuf::from);
-    path.canonicalize()
-        .with_context(|| format!("there is no {}: build it with 'make deb', or let BURNONCE_DEB name it", path.display()))
+    let path = std::env::var_os("BURNONCE_DEB").map_or_else(|| host::target().join("deb/burnonce.deb"), PathBuf::from);
+    path.canonicalize().with_context(|| {
+        format!("there is no {}: build it with 'make deb', or let BURNONCE_DEB name it", path.display())
+    })
 }
 
 /// The key that cloud-init lets in.

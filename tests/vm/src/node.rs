@@ -162,7 +162,9 @@ impl Node {
                     self.power_on()?;
                     deadline = Instant::now() + BOOT;
                 }
-                Some(End::Reboot) => bail!("the node wants to boot more than {most} times; logs: {}", self.logs.display()),
+                Some(End::Reboot) => {
+                    bail!("the node wants to boot more than {most} times; logs: {}", self.logs.display())
+                }
                 Some(End::PowerOff) => bail!("the node switched itself off; logs: {}", self.logs.display()),
                 None => self.console()?.check()?,
             }

@@ -22,8 +22,9 @@ pub fn differences(left: &Path, right: &Path) -> Result<Vec<String>> {
             differing.push(path.display().to_string());
         }
     }
-    differing
-        .extend(right_files.keys().filter(|path| !left_files.contains_key(*path)).map(|path| path.display().to_string()));
+    differing.extend(
+        right_files.keys().filter(|path| !left_files.contains_key(*path)).map(|path| path.display().to_string()),
+    );
     differing.sort();
     Ok(differing)
 }
