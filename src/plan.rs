@@ -225,14 +225,15 @@ fn convert(seen: &Observation, config: &Config, fs_type: &str, counts: &Counts) 
     let upper = find_upper(disk, table, number, uuid)?;
     let attempt = counts.attempts.saturating_add(1);
     let made = make_upper(disk, table, config, uuid, attempt, upper)?;
+    // A sealed image that no overlay is configured for (one that was read back from a converted card) takes not even a count.
+    let mut steps: Vec<Step> = sealed.then(|| Step::Unseal { device: lower.clone() }).into_iter().collect();
     if seen.overlayroot.log.is_none() {
-        return prepare(seen, counts);
+        steps.extend(prepare(seen, counts)?);
+        return Ok(Plan { purpose: Purpose::Prepare, steps, notes: notes(seen) });
     }
     if counts.attempts >= MAX_ATTEMPTS {
         return Err(Refusal::Attempts { attempts: counts.attempts, failure: counts.failure.clone() });
     }
-    // A sealed image that no overlay is configured for (one that was read back from a converted card) takes not even the count.
-    let mut steps: Vec<Step> = sealed.then(|| Step::Unseal { device: lower.clone() }).into_iter().collect();
     steps.push(Step::RecordAttempt { attempt });
     let mut notes = notes(seen);
     notes.extend(
@@ -259,7 +260,7 @@ fn no_device(source: &str, fs_type: &str) -> Refusal {
 
 /// The initramfs that booted lacks overlayroot: rebuild it, where it can be. Once is enough, but a rebuild that was cut off is begun
 /// again.
-fn prepare(seen: &Observation, counts: &Counts) -> Result<Plan, Refusal> {
+fn prepare(seen: &Observation, counts: &Counts) -> Result<[Step; 2], Refusal> {
     if !seen.overlayroot.installed {
         return Err(if seen.overlayroot.rebuildable { Refusal::NoOverlayroot } else { Refusal::NotRebuildable });
     }
@@ -272,8 +273,7 @@ fn prepare(seen: &Observation, counts: &Counts) -> Result<Plan, Refusal> {
     if counts.rebuilds >= MAX_ATTEMPTS {
         return Err(Refusal::RebuildAttempts { attempts: counts.rebuilds, failure: counts.failure.clone() });
     }
-    let steps = vec![Step::RebuildInitramfs { rebuild: counts.rebuilds + 1 }, Step::Reboot];
-    Ok(Plan { purpose: Purpose::Prepare, steps, notes: notes(seen) })
+    Ok([Step::RebuildInitramfs { rebuild: counts.rebuilds + 1 }, Step::Reboot])
 }
 
 /// Writing into a table that is not the one the kernel runs on could put two partitions over each other.
