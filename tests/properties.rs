@@ -362,7 +362,7 @@ fn sector_of(table: &Table, signature: u32) -> Vec<u8> {
 }
 
 proptest! {
-    #![proptest_config(cases(600))]
+    #![proptest_config(cases(256))]
 
     /// Everything that is asked of the new partition, and of all that was there before.
     #[test]
@@ -626,8 +626,8 @@ fn any_disk() -> impl Strategy<Value = Disk> {
         sectors: Sectors(sectors),
     });
     let held = (small(), any_content()).prop_map(|(number, content)| Held { number, content });
-    let rest = (table, any::<bool>(), vec(kernel, 0..5), vec(held, 0..5));
-    (text(), number(), small(), any::<bool>(), option::of(number()), rest).prop_map(
+    let rest = (table, prop::bool::weighted(0.8), vec(kernel, 0..5), vec(held, 0..5));
+    (text(), number(), small(), prop::bool::weighted(0.05), option::of(number()), rest).prop_map(
         |(name, sectors, sector_size, read_only, erase, (table, agree, kernel, contents))| {
             let kernel = match &table {
                 Ok(table) if agree => table.partitions.iter().map(known).collect(),
@@ -652,7 +652,7 @@ fn any_observation() -> impl Strategy<Value = Observation> {
     let cmdline = (prop::bool::weighted(0.1), any::<(bool, bool)>(), option::weighted(0.1, text()))
         .prop_map(|(off, (rw, ro), overlayroot)| Cmdline { off, rw, ro, overlayroot });
     let root = prop_oneof![
-        4 => Just(Root::Plain { fs_type: "ext4".to_owned() }),
+        8 => Just(Root::Plain { fs_type: "ext4".to_owned() }),
         1 => text().prop_map(|fs_type| Root::Plain { fs_type }),
         2 => (option::of(text()), any::<(bool, bool)>()).prop_map(|(upper, (lower_writable, upper_writable))| {
             Root::Overlay { upper, lower_writable, upper_writable }
@@ -660,34 +660,36 @@ fn any_observation() -> impl Strategy<Value = Observation> {
         1 => Just(Root::OtherOverlay),
     ];
     let lower = prop_oneof![
-        6 => (text(), small(), text(), any::<bool>())
+        20 => (text(), small(), text(), any::<bool>())
             .prop_map(|(name, number, uuid, sealed)| Place::Partition { name, number, uuid, sealed }),
         1 => text().prop_map(|name| Place::WholeDisk { name }),
         1 => text().prop_map(|name| Place::Mapped { name }),
         1 => text().prop_map(|source| Place::NoDevice { source }),
     ];
     let configuration = prop_oneof![
-        Just(Configuration::Absent),
-        counts().prop_map(Configuration::Begun),
-        counts().prop_map(Configuration::Complete),
-        text().prop_map(|line| Configuration::Foreign { line }),
+        4 => Just(Configuration::Absent),
+        4 => counts().prop_map(Configuration::Begun),
+        4 => counts().prop_map(Configuration::Complete),
+        1 => text().prop_map(|line| Configuration::Foreign { line }),
     ];
     let overlayroot = (option::weighted(0.7, text()), option::of(text()), any::<(bool, bool)>())
         .prop_map(|(log, reason, (installed, rebuildable))| Overlayroot { log, reason, installed, rebuildable });
-    (cmdline, root, lower, option::weighted(0.9, any_disk()), configuration, overlayroot).prop_map(
-        |(cmdline, root, lower, disk, configuration, overlayroot)| Observation {
-            cmdline,
-            root,
-            lower,
-            disk,
-            configuration,
-            overlayroot,
+    let disk = (option::weighted(0.95, any_disk()), prop::bool::weighted(0.9));
+    (cmdline, root, lower, disk, configuration, overlayroot).prop_map(
+        |(cmdline, root, mut lower, (disk, on_it), configuration, overlayroot)| {
+            let table = disk.as_ref().and_then(|d| d.table.as_ref().ok());
+            if let (Place::Partition { number, .. }, true, Some(first)) =
+                (&mut lower, on_it, table.and_then(|t| t.partitions.first()))
+            {
+                *number = first.number;
+            }
+            Observation { cmdline, root, lower, disk, configuration, overlayroot }
         },
     )
 }
 
 proptest! {
-    #![proptest_config(cases(4000))]
+    #![proptest_config(cases(2048))]
 
     /// An observation can come from a file: nothing in it is trusted.
     #[test]
