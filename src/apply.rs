@@ -106,7 +106,9 @@ fn apply(step: &Step, machine: &Machine, console: &Console) -> Result<()> {
         Step::RebuildInitramfs { rebuild } => {
             let counts = Counts { rebuilds: *rebuild, ..machine.counts.clone() };
             write_configuration(machine, &overlay::begun(&counts))?;
-            Program::new("update-initramfs").args(["-u", "-k", "all"]).run()?;
+            // Root is writable this late in a boot, but not where it was sealed until just now.
+            let rebuild = || Program::new("update-initramfs").args(["-u", "-k", "all"]).run();
+            mounted::with_root_writable(root, rebuild)?;
             write_configuration(machine, &overlay::begun(&Counts { rebuilt: true, failure: None, ..counts }))
         }
         Step::Reboot if machine.reboot => Err(restart(root, console)),
