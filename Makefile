@@ -22,7 +22,8 @@ elevated = $(if $(sudo),--config 'target."cfg(unix)".runner=["sudo", "-E", "env"
 
 # Test programs that need root or longer than a moment. All the others are test-fast's.
 long := crash loop packaging
-fast = $(foreach test,$(filter-out $(long),$(basename $(notdir $(wildcard tests/*.rs)))),--test $(test))
+tests := $(basename $(notdir $(wildcard tests/*.rs))) $(patsubst tests/%/main.rs,%,$(wildcard tests/*/main.rs))
+fast := $(foreach test,$(filter-out $(long),$(tests)),--test $(test))
 
 # cargo-deny: the one on PATH if it is 0.18 or later, else one made in target/tools.
 deny_version := 0.18.3
@@ -45,13 +46,14 @@ build: ## compile target/release/burnonce
 deb: $(package) ## make the Debian package target/deb/burnonce.deb
 	@ls -l target/deb/*.deb
 
-# In a copy, for debhelper writes into its source tree. The copy shares cargo's target directory, so that only what
-# changed is compiled. The build dependencies are not checked: the toolchain need not be Debian's.
+# In a copy, for debhelper writes into its source tree. The copy has a target directory of its own: cargo takes two copies
+# of one workspace for the same, and would link what it compiled from the other one. The build dependencies are not
+# checked: the toolchain need not be Debian's.
 $(package): $(packaged)
 	rm -rf target/deb/source target/deb/*.deb
 	mkdir -p target/deb/source
 	tar --create --exclude=./target --exclude=./.git . | tar --extract --directory=target/deb/source
-	cd target/deb/source && CARGO_TARGET_DIR=$(CURDIR)/target \
+	cd target/deb/source && CARGO_TARGET_DIR=$(CURDIR)/target/deb/cargo \
 	    dpkg-buildpackage --no-sign --build=binary --no-check-builddeps
 	ln -sf $(notdir $@) target/deb/burnonce.deb
 

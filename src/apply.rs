@@ -72,7 +72,11 @@ fn apply(step: &Step, machine: &Machine, console: &Console) -> Result<()> {
     let root = machine.root;
     match step {
         Step::RecordAttempt { attempt } => {
-            let counts = Counts { attempts: *attempt, ..machine.counts.clone() };
+            let mut counts = Counts { attempts: *attempt, ..machine.counts.clone() };
+            if *attempt == 1 {
+                // What it says then is what a rebuild of the initramfs failed on.
+                counts.failure = None;
+            }
             write_configuration(machine, &overlay::begun(&counts))
         }
         Step::ForgetKernelPartition { number, .. } => sys::forget_kernel_partition(&machine.open_disk()?, *number),
@@ -102,7 +106,8 @@ fn apply(step: &Step, machine: &Machine, console: &Console) -> Result<()> {
         Step::RebuildInitramfs { rebuild } => {
             let counts = Counts { rebuilds: *rebuild, ..machine.counts.clone() };
             write_configuration(machine, &overlay::begun(&counts))?;
-            Program::new("update-initramfs").args(["-u", "-k", "all"]).run().map(drop)
+            Program::new("update-initramfs").args(["-u", "-k", "all"]).run()?;
+            write_configuration(machine, &overlay::begun(&Counts { rebuilt: true, failure: None, ..counts }))
         }
         Step::Reboot if machine.reboot => Err(restart(root, console)),
         Step::Reboot => {
@@ -135,9 +140,8 @@ fn write_configuration(machine: &Machine, text: &str) -> Result<()> {
 }
 
 /// Writes down what an attempt failed on, for the refusal that follows the last one. Best effort: the card may be what failed.
-pub fn record_failure(machine: &Machine, attempts: u32, failure: &Failure) {
-    let counts =
-        Counts { attempts, failure: Some(format!("{}: {:#}", failure.step, failure.error)), ..machine.counts.clone() };
+pub fn record_failure(machine: &Machine, begun: Counts, failure: &Failure) {
+    let counts = Counts { failure: Some(format!("{}: {:#}", failure.step, failure.error)), ..begun };
     if let Err(error) = write_configuration(machine, &overlay::begun(&counts)) {
         log::warn!("the failure could not be written down: {error:#}");
     }

@@ -24,7 +24,7 @@ pub const PATH: &str = "/etc/burnonce.yaml";
 const LONGEST: usize = 16 << 10;
 
 /// The smallest `partition.min`.
-const SMALLEST_UPPER: Bytes = Bytes(64 * MIB);
+pub const SMALLEST_UPPER: Bytes = Bytes(64 * MIB);
 
 /// What the owner can set.
 #[derive(Debug, Clone, PartialEq, Eq)]

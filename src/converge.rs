@@ -6,7 +6,7 @@ use crate::console::Console;
 use crate::led::Blink;
 use crate::observation::{Observation, Root};
 use crate::overlay::{Configuration, Counts};
-use crate::refusal::Refusal;
+use crate::refusal::{Refusal, aftermath};
 use crate::step::{Plan, Purpose, Step};
 use crate::{Exit, notice, observe, plan};
 use anyhow::{Context, Result};
@@ -83,18 +83,10 @@ type End = (Exit, &'static str, String);
 fn converge(options: &Options, console: &mut Console) -> Result<End> {
     let root = options.root;
     let loaded = config::load(&root.join(config::PATH.trim_start_matches('/')));
-    let (config, wrong) = match loaded {
-        Ok(config) => (config, None),
-        Err(error) => (Config::default(), Some(Refusal::ConfigurationFile { error: format!("{error:#}") })),
-    };
+    let config = loaded.as_ref().map_or_else(|_| Config::default(), Clone::clone);
     let seen = observe::observe(root, &config)?;
     release_check(root);
-    let decided = match wrong {
-        // On an overlay nothing hangs on the configuration any more but what is said.
-        Some(refusal) if !seen.cmdline.off => Err(refusal),
-        _ => plan::plan(&seen, &config),
-    };
-    match decided {
+    match plan::decide(&seen, &loaded) {
         Err(refusal) => Ok(refuse(root, &seen, &refusal, console)),
         Ok(plan) => pursue(&plan, &seen, &config, options, console),
     }
@@ -114,8 +106,8 @@ fn release_check(root: &Path) {
 fn refuse(root: &Path, seen: &Observation, refusal: &Refusal, console: &mut Console) -> End {
     let message = refusal.to_string();
     console.warn(format_args!("not converting this node: {message}."));
+    console.say(aftermath(seen));
     if matches!(seen.root, Root::Plain { .. }) {
-        console.say("this boot goes on as if burnonce were not there.");
         leave_notice(root, seen, &format!("This node was not converted: {message}."));
     }
     (Exit::Refused, "refused", message)
@@ -124,9 +116,10 @@ fn refuse(root: &Path, seen: &Observation, refusal: &Refusal, console: &mut Cons
 fn leave_notice(root: &Path, seen: &Observation, text: &str) {
     let Some(disk) = &seen.disk else { return };
     let text = format!(
-        "burnonce {}\n\n{text}\n\nThe node boots as if burnonce were not there. burnonce looks again at every boot,\n\
-         and removes this file when it converts the node.\n",
-        env!("CARGO_PKG_VERSION")
+        "burnonce {}\n\n{text}\n\n{}\n\
+         burnonce looks again at every boot, and removes this file when it converts the node.\n",
+        env!("CARGO_PKG_VERSION"),
+        aftermath(seen)
     );
     if let Err(error) = notice::leave(root, disk, &seen.lower, &text) {
         log::warn!("leaving {} on the boot partition: {error:#}", notice::NAME);
@@ -230,20 +223,21 @@ fn carry_out(plan: &Plan, seen: &Observation, config: &Config, options: &Options
 }
 
 fn failed(plan: &Plan, seen: &Observation, machine: &Machine, failure: Failure) -> anyhow::Error {
-    let attempt = plan.steps.iter().find_map(|step| match step {
-        Step::RecordAttempt { attempt } => Some(*attempt),
+    let begun = plan.steps.iter().find_map(|step| match step {
+        Step::RecordAttempt { attempt } => {
+            Some(("convert this node", *attempt, Counts { attempts: *attempt, ..machine.counts.clone() }))
+        }
+        Step::RebuildInitramfs { rebuild } => {
+            Some(("rebuild the initramfs", *rebuild, Counts { rebuilds: *rebuild, ..machine.counts.clone() }))
+        }
         _ => None,
     });
-    let text = format!("{}: {:#}", failure.step, failure.error);
-    if let Some(attempt) = attempt {
-        apply::record_failure(machine, attempt, &failure);
-        let next =
-            if attempt < plan::MAX_ATTEMPTS { "The next boot tries again" } else { "burnonce does not try again" };
-        leave_notice(
-            machine.root,
-            seen,
-            &format!("Attempt {attempt} of {} to convert this node failed. {text}.\n{next}.", plan::MAX_ATTEMPTS),
-        );
+    if let Some((what, attempt, counts)) = begun {
+        apply::record_failure(machine, counts, &failure);
+        let most = plan::MAX_ATTEMPTS;
+        let next = if attempt < most { "The next boot tries again" } else { "burnonce does not try again" };
+        let text = format!("{}: {:#}", failure.step, failure.error);
+        leave_notice(machine.root, seen, &format!("Attempt {attempt} of {most} to {what} failed. {text}.\n{next}."));
     }
     failure.error.context(format!("could not {}", failure.step))
 }

@@ -63,16 +63,20 @@ pub enum Owner {
 /// # Errors
 /// The device cannot be opened or read.
 pub fn probe(device: &Path) -> Result<Content> {
-    let mut head = Vec::new();
-    File::open(device)
-        .and_then(|file| file.take(MIB).read_to_end(&mut head))
-        .with_context(|| format!("reading {}", device.display()))?;
-    let facts = head.get(ext2::SUPERBLOCK_OFFSET as usize..).and_then(ext2::Facts::parse);
-    let Some(facts) = facts else {
-        let nothing = if head.iter().all(|&byte| byte == 0) { Content::Blank } else { Content::Unknown };
-        return Ok(blkid(device)?.unwrap_or(nothing));
+    let (facts, owner) = match ext2::facts_and_owner(device) {
+        Ok(found) => found,
+        Err(error) => {
+            let head = head(device)?;
+            // What libext2fs refuses may be a broken ext4 all the same: its label and UUID then tell whose it was.
+            match head.get(ext2::SUPERBLOCK_OFFSET..).and_then(ext2::Facts::parse) {
+                Some(facts) => (facts, Owner::Unreadable { reason: format!("{error:#}") }),
+                None => {
+                    let nothing = if head.iter().all(|&byte| byte == 0) { Content::Blank } else { Content::Unknown };
+                    return Ok(blkid(device)?.unwrap_or(nothing));
+                }
+            }
+        }
     };
-    let owner = ext2::owner(device);
     if !matches!(owner, Owner::Ours { .. }) {
         match blkid(device)? {
             Some(Content::Other { name, .. }) if matches!(name.as_str(), "ext2" | "ext3" | "ext4" | "ext4dev") => {}
@@ -81,6 +85,15 @@ pub fn probe(device: &Path) -> Result<Content> {
         }
     }
     Ok(Content::Ext(facts.into_superblock(owner)))
+}
+
+/// The first MiB of a device, or as much as it has.
+fn head(device: &Path) -> Result<Vec<u8>> {
+    let mut head = Vec::new();
+    File::open(device)
+        .and_then(|file| file.take(MIB).read_to_end(&mut head))
+        .with_context(|| format!("reading {}", device.display()))?;
+    Ok(head)
 }
 
 /// What `blkid -p` says; `None` where it recognises nothing.
@@ -113,20 +126,37 @@ fn recognised(export: &str) -> Option<Content> {
     Some(Content::Other { name, label: value("LABEL") })
 }
 
-/// Whether the ext4 on `device` (it may be mounted) has the RO_COMPAT `read-only` feature. Reads one block.
+/// What tells one root file system from another, and whether it is sealed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    pub uuid: String,
+    /// The RO_COMPAT `read-only` feature.
+    pub sealed: bool,
+}
+
+/// Reads the superblock of `device`, which may be mounted; `None` where libext2fs finds none that it accepts. It is done in every
+/// boot, so nothing else is read.
+///
+/// # Errors
+/// The device cannot be opened.
+pub fn identify(device: &Path) -> Result<Option<Identity>> {
+    File::open(device).with_context(|| format!("opening {}", device.display()))?;
+    match ext2::facts(device) {
+        Ok(facts) => Ok(Some(Identity { uuid: facts.uuid, sealed: facts.sealed })),
+        Err(error) => {
+            log::debug!("{error:#}");
+            Ok(None)
+        }
+    }
+}
+
+/// Whether the ext4 on `device` (it may be mounted) has the RO_COMPAT `read-only` feature.
 ///
 /// # Errors
 /// The device cannot be read, or has no ext superblock.
 pub fn sealed(device: &Path) -> Result<bool> {
-    let mut bytes = [0u8; ext2::SUPERBLOCK_LENGTH];
-    File::open(device)
-        .and_then(|mut file| {
-            file.seek(SeekFrom::Start(ext2::SUPERBLOCK_OFFSET))?;
-            file.read_exact(&mut bytes)
-        })
-        .with_context(|| format!("reading the superblock of {}", device.display()))?;
-    match ext2::Facts::parse(&bytes) {
-        Some(facts) => Ok(facts.sealed),
+    match identify(device)? {
+        Some(found) => Ok(found.sealed),
         None => bail!("{} has no ext4 superblock", device.display()),
     }
 }

@@ -113,7 +113,7 @@ pub struct Disk {
     pub table: Result<Table, Defect>,
     /// The partitions that the kernel knows; it can differ from the table.
     pub kernel: Vec<KernelPartition>,
-    /// What the partitions hold that do not lie before root.
+    /// What the partitions hold beside root; not looked at where an upper is in use.
     #[serde(default)]
     pub contents: Vec<Held>,
 }

@@ -3,7 +3,7 @@
 use crate::filesystem::{self, Content};
 use crate::observation::{Cmdline, Disk, Held, KernelPartition, Observation, Overlayroot, Place, Root};
 use crate::overlay::{self, Configuration};
-use crate::table::{self, Table};
+use crate::table::{self, Partition, Table};
 use crate::units::{Bytes, Lba, Sectors};
 use crate::{config::Config, mounts, mounts::Mount};
 use anyhow::{Context, Result};
@@ -25,10 +25,11 @@ pub fn observe(root: &Path, config: &Config) -> Result<Observation> {
     let on_root = mounts::at(&mounts, "/").context("/proc/self/mountinfo names no root file system")?;
     let mode = root_mode(&mounts, on_root);
     let overlaid = matches!(mode, Root::Overlay { .. });
+    let in_use = matches!(mode, Root::Overlay { upper: Some(_), .. });
     let below = if overlaid { mounts::at(&mounts, overlay::LOWER).unwrap_or(on_root) } else { on_root };
     let (lower, disk_path) = place(root, below)?;
     let disk = match (&lower, disk_path) {
-        (Place::Partition { number, .. }, Some(path)) => Some(disk(root, &path, *number, overlaid)?),
+        (Place::Partition { number, .. }, Some(path)) => Some(disk(root, &path, *number, in_use)?),
         _ => None,
     };
     let tree = if overlaid { root.join(overlay::LOWER.trim_start_matches('/')) } else { root.to_owned() };
@@ -72,17 +73,15 @@ fn place(root: &Path, mount: &Mount) -> Result<(Place, Option<PathBuf>)> {
         return Ok((if mapped { Place::Mapped { name: shown } } else { Place::WholeDisk { name } }, None));
     };
     let node = root.join("dev").join(&name);
-    let (uuid, sealed) = match filesystem::probe(&node).with_context(|| format!("reading {}", node.display()))? {
-        Content::Ext(superblock) => (superblock.uuid, superblock.sealed),
-        _ => (String::new(), false),
-    };
+    let (uuid, sealed) =
+        filesystem::identify(&node)?.map_or((String::new(), false), |found| (found.uuid, found.sealed));
     let place = Place::Partition { number: u32::try_from(number)?, uuid, sealed, name };
     Ok((place, device.parent().map(Path::to_owned)))
 }
 
-/// The disk whose sysfs directory is `path`. In an overlay boot only our own partition matters, so that a boot with
-/// nothing to do stays short.
-fn disk(root: &Path, path: &Path, root_number: u32, overlaid: bool) -> Result<Disk> {
+/// The disk whose sysfs directory is `path`. Where an upper is in use, the partitions are not looked into, so that a boot with nothing
+/// to do stays short.
+fn disk(root: &Path, path: &Path, root_number: u32, in_use: bool) -> Result<Disk> {
     let name = base_name(path);
     let sector_size = u32::try_from(read_number(&path.join("queue/logical_block_size"))?)?;
     let scale = u64::from(sector_size) / SYSFS_SECTOR;
@@ -101,23 +100,27 @@ fn disk(root: &Path, path: &Path, root_number: u32, overlaid: bool) -> Result<Di
         table,
         name,
     };
-    if let (Ok(table), false) = (&disk.table, overlaid) {
+    if let (Ok(table), false) = (&disk.table, in_use) {
         disk.contents = contents(root, &disk, table, root_number)?;
     }
     Ok(disk)
 }
 
-/// What the partitions hold that do not lie before root: those are the image's own firmware and boot partitions.
+/// What the partitions hold beside root. One before root that cannot be read is the image's own affair.
 fn contents(root: &Path, disk: &Disk, table: &Table, root_number: u32) -> Result<Vec<Held>> {
+    let behind: Vec<u32> = crate::plan::beside_root(table, root_number).map(|p| p.number).collect();
     let mut held = Vec::new();
-    for partition in crate::plan::beside_root(table, root_number) {
-        let node = root.join("dev").join(disk.partition_name(partition.number));
-        let content = if node.exists() {
-            filesystem::probe(&node).with_context(|| format!("reading {}", node.display()))?
-        } else {
-            Content::Unknown
+    for &Partition { number, .. } in table.partitions.iter().filter(|p| p.number != root_number) {
+        let node = root.join("dev").join(disk.partition_name(number));
+        let probed = if node.exists() { filesystem::probe(&node) } else { Ok(Content::Unknown) };
+        let content = match probed.with_context(|| format!("reading {}", node.display())) {
+            Err(error) if !behind.contains(&number) => {
+                log::warn!("{error:#}");
+                Content::Unknown
+            }
+            probed => probed?,
         };
-        held.push(Held { number: partition.number, content });
+        held.push(Held { number, content });
     }
     Ok(held)
 }
@@ -153,7 +156,8 @@ pub fn cmdline(text: &str) -> Cmdline {
     seen
 }
 
-/// overlayroot's configuration in the tree of the lower: ours at `conf`, or somebody's in either of its two files.
+/// overlayroot's configuration in the tree of the lower: a complete one of ours, a begun one at `conf`, or somebody's in either of
+/// its two files.
 fn configuration(tree: &Path, conf: &Path) -> Result<Configuration> {
     let mut found = Configuration::Absent;
     for path in ["/etc/overlayroot.conf", "/etc/overlayroot.local.conf"] {
@@ -161,12 +165,10 @@ fn configuration(tree: &Path, conf: &Path) -> Result<Configuration> {
         match overlay::parse(&text) {
             Configuration::Absent => {}
             foreign @ Configuration::Foreign { .. } => return Ok(foreign),
-            ours if Path::new(path) == conf => found = ours,
-            _ => {
-                let line =
-                    format!("burnonce's own configuration is in {path}, but `overlay.conf` names {}", conf.display());
-                return Ok(Configuration::Foreign { line });
-            }
+            complete @ Configuration::Complete(_) => found = complete,
+            begun if Path::new(path) == conf && found == Configuration::Absent => found = begun,
+            // A count that was begun before `overlay.conf` was changed.
+            Configuration::Begun(_) => {}
         }
     }
     Ok(found)

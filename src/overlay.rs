@@ -37,8 +37,11 @@ pub enum Configuration {
 pub struct Counts {
     /// Conversions begun, this one included.
     pub attempts: u32,
-    /// Times the initramfs was rebuilt.
+    /// Times that rebuilding the initramfs was begun.
     pub rebuilds: u32,
+    /// The last of them came to its end.
+    #[serde(default)]
+    pub rebuilt: bool,
     /// What the last attempt failed on, where it could still be written down.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<String>,
@@ -46,8 +49,10 @@ pub struct Counts {
 
 /// The text of a configuration that only counts: overlayroot finds nothing to do in it.
 pub fn begun(counts: &Counts) -> String {
-    let mut text = format!("{MARK}conversion begun; attempts={} rebuilds={}\n", counts.attempts, counts.rebuilds);
-    if let Some(failure) = &counts.failure {
+    let Counts { attempts, rebuilds, rebuilt, failure } = counts;
+    let rebuilt = u8::from(*rebuilt);
+    let mut text = format!("{MARK}conversion begun; attempts={attempts} rebuilds={rebuilds} rebuilt={rebuilt}\n");
+    if let Some(failure) = failure {
         // One line, whatever the message holds: a shell reads this file.
         let line: String = failure.chars().map(|c| if c.is_control() { ' ' } else { c }).take(300).collect();
         text += &format!("# failed: {line}\n");
@@ -57,7 +62,8 @@ pub fn begun(counts: &Counts) -> String {
 
 /// The text of the complete configuration.
 pub fn complete(counts: &Counts) -> String {
-    format!("{MARK}converted; attempts={} rebuilds={}\n{BODY}", counts.attempts, counts.rebuilds)
+    let rebuilt = u8::from(counts.rebuilt);
+    format!("{MARK}converted; attempts={} rebuilds={} rebuilt={rebuilt}\n{BODY}", counts.attempts, counts.rebuilds)
 }
 
 /// Reads the text of a configuration file.
@@ -74,6 +80,7 @@ pub fn parse(text: &str) -> Configuration {
     let counts = Counts {
         attempts: number("attempts"),
         rebuilds: number("rebuilds"),
+        rebuilt: number("rebuilt") > 0,
         failure: text.lines().find_map(|l| l.strip_prefix("# failed: ")).map(str::to_owned),
     };
     if text.lines().any(|l| configures(l.trim())) {
@@ -104,10 +111,10 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read_again() {
-        let counts = Counts { attempts: 2, rebuilds: 1, failure: None };
+        let counts = Counts { attempts: 2, rebuilds: 1, rebuilt: true, failure: None };
         assert_eq!(parse(&begun(&counts)), Configuration::Begun(counts.clone()));
         assert_eq!(parse(&complete(&counts)), Configuration::Complete(counts));
-        let failed = Counts { attempts: 1, rebuilds: 0, failure: Some("making ext4:\nno `room'".to_owned()) };
+        let failed = Counts { attempts: 1, failure: Some("making ext4:\nno `room'".to_owned()), ..Counts::default() };
         let text = begun(&failed);
         assert!(text.lines().all(|l| l.starts_with('#') || l == ":"), "{text}");
         let Configuration::Begun(read) = parse(&text) else { panic!("{text}") };

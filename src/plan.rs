@@ -7,7 +7,7 @@ use crate::overlay::{self, Configuration, Counts};
 use crate::refusal::{Refusal, describe};
 use crate::state;
 use crate::step::{Plan, Purpose, Step};
-use crate::table::{Change, NewPartition, Partition, Scheme, Table};
+use crate::table::{self, Change, NewPartition, Partition, Scheme, Table};
 use crate::units::{Bytes, Lba, MIB, Sectors};
 
 /// Conversions that are begun before burnonce gives up: a panic or a watchdog must not make a reboot loop.
@@ -29,19 +29,35 @@ pub fn plan(seen: &Observation, config: &Config) -> Result<Plan, Refusal> {
         return Ok(switched_off(seen, "`burnonce=off` is on the kernel command line"));
     }
     match (&seen.root, &seen.configuration) {
-        (Root::OtherOverlay, _) => Err(Refusal::OtherOverlay),
-        (_, Configuration::Foreign { line }) => Err(Refusal::ForeignConfiguration { line: line.clone() }),
-        (Root::Overlay { .. }, Configuration::Absent | Configuration::Begun(_)) => {
-            let line = "an overlay that is not configured by burnonce".to_owned();
-            Err(Refusal::ForeignConfiguration { line })
-        }
         (Root::Overlay { .. }, Configuration::Complete(_)) => Ok(verify(seen)),
-        (Root::Plain { .. }, Configuration::Complete(_)) => Ok(no_overlay(seen)),
-        (Root::Plain { .. }, _) if !config.convert => {
-            Ok(switched_off(seen, "`convert: false` is in /etc/burnonce.yaml"))
-        }
+        (_, Configuration::Complete(_)) => Ok(no_overlay(seen)),
+        _ if !config.convert => Ok(switched_off(seen, "`convert: false` is in /etc/burnonce.yaml")),
+        (_, Configuration::Foreign { line }) => Err(Refusal::ForeignConfiguration { line: line.clone() }),
+        (Root::Overlay { .. } | Root::OtherOverlay, _) => Err(match &seen.cmdline.overlayroot {
+            Some(value) => Refusal::KernelWord { value: value.clone() },
+            None => Refusal::OtherOverlay,
+        }),
         (Root::Plain { fs_type }, Configuration::Absent) => convert(seen, config, fs_type, &Counts::default()),
         (Root::Plain { fs_type }, Configuration::Begun(counts)) => convert(seen, config, fs_type, counts),
+    }
+}
+
+/// As [`plan`], with the configuration file as it was read. One that cannot be used stops what would need it; it must not keep a boot
+/// from making sure of the overlay that it has.
+///
+/// # Errors
+/// As [`plan`]; and the mistake in the file, where the node would be converted.
+pub fn decide(seen: &Observation, loaded: &anyhow::Result<Config>) -> Result<Plan, Refusal> {
+    let error = match loaded {
+        Ok(config) => return plan(seen, config),
+        Err(error) => format!("{error:#}"),
+    };
+    match plan(seen, &Config::default()) {
+        Ok(mut plan) if !matches!(plan.purpose, Purpose::Convert | Purpose::Prepare) => {
+            plan.notes.push(format!("a mistake in the configuration, which changes nothing in this boot: {error}"));
+            Ok(plan)
+        }
+        _ => Err(Refusal::ConfigurationFile { error }),
     }
 }
 
@@ -55,7 +71,8 @@ fn switched_off(seen: &Observation, why: &str) -> Plan {
     if let (Root::Plain { .. }, Place::Partition { name, sealed: true, .. }) = (&seen.root, &seen.lower) {
         plan.steps.push(Step::Unseal { device: name.clone() });
         plan.notes.push(
-            "in this boot the image itself is written; the next boot without it seals the image again".to_owned(),
+            "what this boot writes goes into the image itself; the next boot into the overlay seals it again"
+                .to_owned(),
         );
     }
     plan
@@ -69,31 +86,37 @@ fn verify(seen: &Observation) -> Plan {
         return degraded(reasons, "look at `findmnt` and restart");
     };
     let mut reasons = Vec::new();
-    let mut remedy = "restart; if this stays, look at /run/initramfs/overlayroot.log and the kernel's messages";
+    let mut remedies = Vec::new();
     match upper {
         None => {
-            let (why, what_to_do) = said_in_initramfs(seen);
-            let why = why.or_else(|| log_failure(seen)).unwrap_or_else(|| "the reason is not known".to_owned());
+            let (why, remedy) = in_memory(seen);
             reasons.push(format!("the overlay is in memory, and what is written is lost at power-off: {why}"));
-            remedy = what_to_do.unwrap_or(remedy);
+            remedies.push(remedy);
         }
         Some(device) => {
             if !seen.disk.as_ref().is_some_and(|d| d.kernel.iter().any(|p| d.partition_name(p.number) == *device)) {
                 reasons.push(format!("the upper /dev/{device} is not on the disk that the image is on"));
-                remedy = "remove the other disk and restart";
+                remedies.push("remove the other disk and restart".to_owned());
             }
             if !upper_writable {
                 reasons.push(format!(
                     "the upper /dev/{device} takes no writes: its file system has errors, or the card is worn out"
                 ));
-                remedy = "restart, so that the file system is checked; if this stays, use another card";
+                remedies
+                    .push("restart, so that the file system is checked; if this stays, use another card".to_owned());
             }
         }
     }
     if *lower_writable {
         reasons.push(format!("the image on /dev/{lower} is mounted writable below the overlay"));
+        let word = if seen.cmdline.rw { "take `rw` out of cmdline.txt on the boot partition and " } else { "" };
+        remedies.push(format!("{word}restart: a sealed image cannot be mounted writable"));
     }
-    let mut plan = if reasons.is_empty() { empty(Purpose::Nothing) } else { degraded(reasons, remedy) };
+    // The first one is what matters most.
+    let mut plan = match remedies.into_iter().next() {
+        Some(remedy) => degraded(reasons, &remedy),
+        None => empty(Purpose::Nothing),
+    };
     if !sealed {
         // A power cut between configuration and seal, or a boot with burnonce=off.
         plan.steps.push(Step::Seal { device: lower.clone() });
@@ -104,29 +127,75 @@ fn verify(seen: &Observation) -> Plan {
     plan
 }
 
-/// The overlay is configured, and root is not one. No restart: it would not help, and it could be a loop.
+/// Why the overlay is in memory, and what to do.
+fn in_memory(seen: &Observation) -> (String, String) {
+    if let Some(overridden) = overridden(seen) {
+        return overridden;
+    }
+    let (why, remedy) = said_in_initramfs(seen);
+    let why = why.or_else(|| log_failure(seen)).unwrap_or_else(|| "the reason is not known".to_owned());
+    let otherwise = "restart; if this stays, look at /run/initramfs/overlayroot.log and `dmesg`";
+    (why, remedy.unwrap_or_else(|| otherwise.to_owned()))
+}
+
+/// `overlayroot=` on the kernel command line is stronger than every file: why, and what to do.
+fn overridden(seen: &Observation) -> Option<(String, String)> {
+    let value = seen.cmdline.overlayroot.as_ref()?;
+    let why = format!("`overlayroot={value}` is on the kernel command line, which overrides burnonce's configuration");
+    Some((why, "take it out of cmdline.txt on the boot partition and restart".to_owned()))
+}
+
+/// The overlay is configured, and root is not one. No restart: it would not help, and it could be a loop. An image that is not sealed
+/// yet is sealed, so that root stays read-only: what is configured to be an overlay is never written.
 fn no_overlay(seen: &Observation) -> Plan {
+    let (why, remedy) = overridden(seen).unwrap_or_else(|| without_overlay(seen));
+    let mut plan = degraded(vec![format!("the overlay is configured, but root is not that overlay: {why}")], &remedy);
+    match &seen.lower {
+        Place::Partition { name, sealed: false, .. } if matches!(seen.root, Root::Plain { .. }) => {
+            plan.steps.push(Step::Seal { device: name.clone() });
+        }
+        _ => {}
+    }
+    plan
+}
+
+/// Why the initramfs made no overlay, and what to do.
+fn without_overlay(seen: &Observation) -> (String, String) {
+    if seen.root == Root::OtherOverlay {
+        return (
+            "it is an overlay of another make".to_owned(),
+            "switch the other one off and restart; `findmnt` shows both".to_owned(),
+        );
+    }
     let why = match (&seen.overlayroot.log, log_failure(seen)) {
         (None, _) => "the initramfs that booted has no overlayroot".to_owned(),
         (Some(_), Some(failure)) => format!("overlayroot says: {failure}"),
         (Some(_), None) => "overlayroot's log names no reason".to_owned(),
     };
     let (said, what_to_do) = said_in_initramfs(seen);
-    let why = said.unwrap_or(why);
-    let reasons = vec![format!("the overlay is configured, but root is not an overlay: {why}")];
     let remedy = if seen.overlayroot.log.is_none() {
-        "rebuild the initramfs (add `burnonce=off` to cmdline.txt, restart, `update-initramfs -u -k all`, take it out, restart)"
+        "add `burnonce=off` to cmdline.txt on the boot partition and restart; rebuild the initramfs \
+         (`update-initramfs -u -k all`); take the word out and restart"
     } else {
-        "look at /run/initramfs/overlayroot.log; `burnonce=off` in cmdline.txt boots the image without burnonce"
+        "look at /run/initramfs/overlayroot.log; `burnonce=off` in cmdline.txt on the boot partition boots the image without burnonce"
     };
-    degraded(reasons, what_to_do.unwrap_or(remedy))
+    (said.unwrap_or(why), what_to_do.unwrap_or_else(|| remedy.to_owned()))
 }
 
-/// What the configuration, or the script under it, left in the initramfs: why there is no upper, and what to do; without their full stops.
-fn said_in_initramfs(seen: &Observation) -> (Option<String>, Option<&str>) {
-    let mut lines =
-        seen.overlayroot.reason.iter().flat_map(|text| text.lines()).map(|l| l.trim().trim_end_matches('.'));
-    (lines.next().map(str::to_owned), lines.next())
+/// What the configuration, or the script under it, left in the initramfs: why there is no upper, and what to do. Both go into sentences
+/// here, so they lose their full stop and the capital letter of a first word that is one.
+fn said_in_initramfs(seen: &Observation) -> (Option<String>, Option<String>) {
+    let mut lines = seen.overlayroot.reason.iter().flat_map(|text| text.lines()).map(|line| {
+        let line = line.trim().trim_end_matches('.');
+        let mut characters = line.chars();
+        match (characters.next(), characters.as_str()) {
+            (Some(first), rest) if rest.starts_with(|c: char| c.is_lowercase()) => {
+                first.to_lowercase().collect::<String>() + rest
+            }
+            _ => line.to_owned(),
+        }
+    });
+    (lines.next(), lines.next())
 }
 
 fn degraded(reasons: Vec<String>, remedy: &str) -> Plan {
@@ -142,11 +211,11 @@ fn convert(seen: &Observation, config: &Config, fs_type: &str, counts: &Counts) 
     if let Some(value) = &seen.cmdline.overlayroot {
         return Err(Refusal::KernelWord { value: value.clone() });
     }
-    let (lower, number, uuid) = match &seen.lower {
-        Place::Partition { name, number, uuid, .. } => (name, *number, uuid),
+    let (lower, number, uuid, sealed) = match &seen.lower {
+        Place::Partition { name, number, uuid, sealed } => (name, *number, uuid, *sealed),
         Place::WholeDisk { name } => return Err(Refusal::WholeDisk { device: name.clone() }),
         Place::Mapped { name } => return Err(Refusal::Mapped { name: name.clone() }),
-        Place::NoDevice { source } => return Err(Refusal::NoDevice { source: source.clone() }),
+        Place::NoDevice { source } => return Err(no_device(source, fs_type)),
     };
     if fs_type != "ext4" {
         return Err(Refusal::RootFilesystem { device: lower.clone(), fs_type: fs_type.to_owned() });
@@ -158,7 +227,7 @@ fn convert(seen: &Observation, config: &Config, fs_type: &str, counts: &Counts) 
     let table = disk.table.as_ref().map_err(|d| Refusal::Table { disk: disk.name.clone(), defect: d.clone() })?;
     kernel_agrees(disk, table, number)?;
     let upper = find_upper(disk, table, number, uuid)?;
-    let attempt = counts.attempts + 1;
+    let attempt = counts.attempts.saturating_add(1);
     let made = make_upper(disk, table, config, uuid, attempt, upper)?;
     if seen.overlayroot.log.is_none() {
         return prepare(seen, counts);
@@ -166,7 +235,14 @@ fn convert(seen: &Observation, config: &Config, fs_type: &str, counts: &Counts) 
     if counts.attempts >= MAX_ATTEMPTS {
         return Err(Refusal::Attempts { attempts: counts.attempts, failure: counts.failure.clone() });
     }
-    let mut steps = vec![Step::RecordAttempt { attempt }];
+    // A sealed image that no overlay is configured for (one that was read back from a converted card) takes not even the count.
+    let mut steps: Vec<Step> = sealed.then(|| Step::Unseal { device: lower.clone() }).into_iter().collect();
+    steps.push(Step::RecordAttempt { attempt });
+    let mut notes = notes(seen);
+    notes.extend(
+        counts.failure.iter().filter(|_| attempt > 1).map(|f| format!("an attempt before this one failed: {f}")),
+    );
+    notes.extend(table_notes(disk, table, &made));
     steps.extend(made.steps);
     steps.extend([
         Step::WriteConfiguration { attempt },
@@ -174,10 +250,19 @@ fn convert(seen: &Observation, config: &Config, fs_type: &str, counts: &Counts) 
         Step::KeepLog { device: made.device },
         Step::Reboot,
     ]);
-    Ok(Plan { purpose: Purpose::Convert, steps, notes: notes(seen, disk, table) })
+    Ok(Plan { purpose: Purpose::Convert, steps, notes })
 }
 
-/// The initramfs that booted lacks overlayroot: rebuild it once, where it can be.
+/// Root is on no device of its own. File systems that pool their devices (btrfs) look so too, but name one.
+fn no_device(source: &str, fs_type: &str) -> Refusal {
+    match source.strip_prefix("/dev/") {
+        Some(device) => Refusal::RootFilesystem { device: device.to_owned(), fs_type: fs_type.to_owned() },
+        None => Refusal::NoDevice { source: source.to_owned() },
+    }
+}
+
+/// The initramfs that booted lacks overlayroot: rebuild it, where it can be. Once is enough, but a rebuild that was cut off is begun
+/// again.
 fn prepare(seen: &Observation, counts: &Counts) -> Result<Plan, Refusal> {
     if !seen.overlayroot.installed {
         return Err(if seen.overlayroot.rebuildable { Refusal::NoOverlayroot } else { Refusal::NotRebuildable });
@@ -185,14 +270,17 @@ fn prepare(seen: &Observation, counts: &Counts) -> Result<Plan, Refusal> {
     if !seen.overlayroot.rebuildable {
         return Err(Refusal::NotRebuildable);
     }
-    if counts.rebuilds > 0 {
+    if counts.rebuilt {
         return Err(Refusal::RebuiltInVain);
     }
+    if counts.rebuilds >= MAX_ATTEMPTS {
+        return Err(Refusal::RebuildAttempts { attempts: counts.rebuilds, failure: counts.failure.clone() });
+    }
     let steps = vec![Step::RebuildInitramfs { rebuild: counts.rebuilds + 1 }, Step::Reboot];
-    Ok(Plan { purpose: Purpose::Prepare, steps, notes: Vec::new() })
+    Ok(Plan { purpose: Purpose::Prepare, steps, notes: notes(seen) })
 }
 
-/// The partitions that lie behind root, by slot. Those before root are the image's own (firmware, boot).
+/// The partitions that lie behind root, by slot. What lies before root and is not ours is the image's own (firmware, boot).
 pub fn beside_root(table: &Table, root_number: u32) -> impl Iterator<Item = &Partition> {
     let root = table.partitions.iter().find(|p| p.number == root_number).map_or(Lba(0), |p| p.start);
     table.partitions.iter().filter(move |p| p.number != root_number && p.start > root)
@@ -223,24 +311,32 @@ enum Upper<'a> {
     Placeholder(&'a Partition),
 }
 
-/// Looks at every partition beside root: ours, a placeholder, or none of our business.
+/// Looks at every partition but root: ours, a placeholder, or somebody's. Ours can lie before root too, where the free space was there.
 fn find_upper<'a>(disk: &Disk, table: &'a Table, root: u32, lower_uuid: &str) -> Result<Upper<'a>, Refusal> {
     let mut found = Upper::None;
-    for partition in beside_root(table, root) {
+    let behind: Vec<u32> = beside_root(table, root).map(|p| p.number).collect();
+    for partition in table.partitions.iter().filter(|p| p.number != root) {
         let device = disk.partition_name(partition.number);
         let content =
             disk.contents.iter().find(|h| h.number == partition.number).map_or(&Content::Unknown, |h| &h.content);
         let this = match content {
-            Content::Ext(Superblock { label, size, owner: Owner::Ours { state }, .. }) if label == LABEL => {
-                usable(state, *size, partition.sectors.to_bytes(table.sector_size), lower_uuid)
+            Content::Ext(superblock @ Superblock { owner: Owner::Ours { state }, .. }) => {
+                usable(&device, superblock, state, partition.sectors.to_bytes(table.sector_size), lower_uuid)
                     .map_err(|why| Refusal::UnusableUpper { device: device.clone(), why })?;
                 Upper::Published(partition)
+            }
+            Content::Ext(Superblock { label, owner: Owner::Unreadable { reason }, .. }) if label == LABEL => {
+                let why = format!("it cannot be read ({reason}). Try `e2fsck -f /dev/{device}` and restart");
+                return Err(Refusal::UnusableUpper { device, why });
             }
             Content::Ext(Superblock { label, owner: Owner::Empty, .. }) if label == LABEL => {
                 Upper::Placeholder(partition)
             }
             Content::Blank if partition.name.as_deref() == Some(LABEL) => Upper::Placeholder(partition),
-            other => return Err(Refusal::ForeignPartition { device, what: describe(other) }),
+            other if behind.contains(&partition.number) => {
+                return Err(Refusal::ForeignPartition { device, what: describe(other) });
+            }
+            _ => continue,
         };
         if let Upper::Published(first) | Upper::Placeholder(first) = found {
             return Err(Refusal::TwoUppers { first: disk.partition_name(first.number), second: device });
@@ -251,21 +347,40 @@ fn find_upper<'a>(disk: &Disk, table: &'a Table, root: u32, lower_uuid: &str) ->
 }
 
 /// Why an upper of ours cannot be taken as it is.
-fn usable(state: &str, file_system: Bytes, partition: Bytes, lower_uuid: &str) -> Result<(), String> {
+fn usable(
+    device: &str,
+    superblock: &Superblock,
+    state: &str,
+    partition: Bytes,
+    lower_uuid: &str,
+) -> Result<(), String> {
     let state = state::parse(state).map_err(|e| format!("{e:#}"))?;
+    if superblock.label != LABEL {
+        let label = &superblock.label;
+        return Err(format!(
+            "its label is `{label}`, and a boot finds it by the label `{LABEL}`. \
+             To use it, run `e2label /dev/{device} {LABEL}` and restart"
+        ));
+    }
     if state.made_for != lower_uuid {
         return Err("it was made for another image than the one on this card".to_owned());
     }
-    if file_system > partition {
-        return Err(format!("its file system ({file_system}) is larger than the partition ({partition})"));
+    if superblock.size > partition {
+        return Err(format!(
+            "its file system ({}) is larger than the partition ({partition}), so this is a copy that was cut short",
+            superblock.size
+        ));
     }
     Ok(())
 }
 
-/// The steps up to a published upper, and the upper's kernel name.
+/// The steps up to a published upper.
 struct Made {
     steps: Vec<Step>,
+    /// The upper's kernel name.
     device: String,
+    /// It is there already: these steps do not write the table.
+    published: bool,
 }
 
 fn make_upper(
@@ -282,24 +397,25 @@ fn make_upper(
         .filter(|k| table.partitions.iter().all(|p| p.number != k.number))
         .map(|k| Step::ForgetKernelPartition { device: disk.partition_name(k.number), number: k.number })
         .collect();
-    let alignment = alignment(disk, config);
     let mut table = table.clone();
-    let (number, (start, sectors)) = match upper {
-        Upper::Published(partition) => return Ok(Made { steps, device: disk.partition_name(partition.number) }),
-        Upper::None => {
-            let slot = (1..=table.slots).find(|n| table.partitions.iter().all(|p| p.number != *n));
-            let slot = slot.ok_or(Refusal::SlotsTaken { disk: disk.name.clone(), slots: table.slots })?;
-            (slot, largest(free_regions(&table), alignment))
+    match upper {
+        Upper::Published(partition) => {
+            return Ok(Made { steps, device: disk.partition_name(partition.number), published: true });
         }
+        // Once it is out of the table, it was never there: a power cut then must not lead to another card than no cut.
         Upper::Placeholder(old) => {
-            let device = disk.partition_name(old.number);
-            steps.push(Step::RemovePlaceholder { device, number: old.number, before: table.clone() });
-            let (number, start) = (old.number, old.start);
-            table.partitions.retain(|p| p.number != number);
-            let around = free_regions(&table).into_iter().filter(|(first, last)| *first <= start && start <= *last);
-            (number, largest(around.map(|(_, last)| (start, last)), alignment))
+            let (device, number) = (disk.partition_name(old.number), old.number);
+            steps.push(Step::RemovePlaceholder { device, number, before: table.clone() });
+            table = table::change(&table, &Change::Remove { number }).map_err(|error| Refusal::UnusableUpper {
+                device: disk.partition_name(number),
+                why: format!("{error:#}"),
+            })?;
         }
-    };
+        Upper::None => {}
+    }
+    let number = (1..=table.slots).find(|n| table.partitions.iter().all(|p| p.number != *n));
+    let number = number.ok_or(Refusal::SlotsTaken { disk: disk.name.clone(), slots: table.slots })?;
+    let (start, sectors) = largest(free_regions(&table), alignment(disk, config));
     let length = sectors.to_bytes(table.sector_size);
     if length < config.partition.min {
         return Err(Refusal::NoFreeSpace { disk: disk.name.clone(), largest: length, minimum: config.partition.min });
@@ -311,16 +427,21 @@ fn make_upper(
         Step::MakeFilesystem { device: device.clone(), length, made_for: uuid.to_owned(), attempt },
         Step::PublishTable { disk: disk.name.clone(), before: table, change: Change::Add(partition) },
     ]);
-    Ok(Made { steps, device })
+    Ok(Made { steps, device, published: false })
 }
 
 /// Alignment of the upper's start, in sectors.
 fn alignment(disk: &Disk, config: &Config) -> Sectors {
     let bytes = match config.partition.align {
         Align::To(bytes) => bytes,
-        Align::Auto => disk.erase_size.filter(|&e| e > ALIGNMENT && e <= MAX_ALIGNMENT).unwrap_or(ALIGNMENT),
+        Align::Auto => disk.erase_size.filter(|&e| sensible(e)).unwrap_or(ALIGNMENT),
     };
     bytes.to_sectors(disk.sector_size)
+}
+
+/// Whether a preferred erase size is one to align to. Allocation units are not always powers of two (12 and 24 MiB exist).
+fn sensible(erase_size: Bytes) -> bool {
+    erase_size > ALIGNMENT && erase_size <= MAX_ALIGNMENT && erase_size.0 % MIB == 0
 }
 
 /// The regions that no partition uses, as first and last sector.
@@ -345,40 +466,52 @@ pub fn free_regions(table: &Table) -> Vec<(Lba, Lba)> {
 fn largest(regions: impl IntoIterator<Item = (Lba, Lba)>, alignment: Sectors) -> (Lba, Sectors) {
     let aligned = regions.into_iter().filter_map(|(first, last)| {
         let start = first.align_up(alignment).filter(|s| *s <= last)?;
-        Some((start, Sectors(last.0 - start.0 + 1)))
+        Some((start, Sectors((last.0 - start.0).saturating_add(1))))
     });
     aligned.fold((Lba(0), Sectors(0)), |best, region| if region.1 > best.1 { region } else { best })
 }
 
-/// What the owner should know of this conversion besides its steps.
-fn notes(seen: &Observation, disk: &Disk, table: &Table) -> Vec<String> {
-    let mut notes = Vec::new();
-    if seen.cmdline.rw {
-        let note = "the kernel command line has `rw`, so systemd could write to the image before burnonce began; \
-                    take it out of cmdline.txt when you make the image";
-        notes.push(note.to_owned());
+/// What the owner should know of the kernel command line.
+fn notes(seen: &Observation) -> Vec<String> {
+    let rw = "the kernel command line has `rw`, so systemd could write to the image before burnonce began; \
+              take it out of cmdline.txt when you make the image";
+    let ro = "the kernel command line has `ro`, with which some versions of systemd leave the overlay read-only; \
+              take it out of cmdline.txt";
+    [(seen.cmdline.rw, rw), (seen.cmdline.ro, ro)]
+        .into_iter()
+        .filter(|(there, _)| *there)
+        .map(|(_, note)| note.to_owned())
+        .collect()
+}
+
+/// What the owner should know of the table.
+fn table_notes(disk: &Disk, table: &Table, made: &Made) -> Vec<String> {
+    if made.published {
+        let mut notes =
+            vec![format!("/dev/{} was finished by an attempt before this one, and is used as it is", made.device)];
+        if matches!(table.scheme, Scheme::Gpt { primary_sound: false, .. } | Scheme::Gpt { backup_sound: false, .. }) {
+            let disk = &disk.name;
+            notes.push(format!(
+                "one of the two copies of the GPT is damaged; `gdisk /dev/{disk}` and its `w` repair it"
+            ));
+        }
+        return notes;
     }
-    if seen.cmdline.ro {
-        notes.push(
-            "the kernel command line has `ro`; with some versions of systemd the overlay then stays read-only"
-                .to_owned(),
-        );
-    }
-    match &table.scheme {
+    let note = match table.scheme {
         Scheme::Mbr { .. } if disk.sectors.0 > table.last_usable.0.saturating_add(1) => {
             let end = Sectors(table.last_usable.0 + 1).to_bytes(disk.sector_size);
-            notes.push(format!("a DOS partition table ends at {end}; what lies beyond stays unused"));
+            Some(format!("an MBR partition table ends at {end}; what lies beyond stays unused"))
         }
         Scheme::Gpt { primary_sound: false, .. } => {
-            notes.push("the primary GPT header is damaged; the backup was used, and both are written anew".to_owned());
+            Some("the primary GPT is damaged; its backup was used, and both are written anew".to_owned())
         }
         Scheme::Gpt { backup_sound: false, .. } => {
-            notes.push(
-                "the backup GPT header is missing or damaged; the primary was used, and both are written anew"
-                    .to_owned(),
-            );
+            Some("the backup GPT is missing or damaged; the primary was used, and both are written anew".to_owned())
         }
-        _ => {}
-    }
-    notes
+        Scheme::Gpt { backup_at_end: false, .. } => {
+            Some("the backup GPT is moved to the end of the card; the image was made for a smaller one".to_owned())
+        }
+        _ => None,
+    };
+    note.into_iter().collect()
 }

@@ -1,11 +1,12 @@
 //! `burnonce plan`: what the next boot would do, in words and as a picture. Changes nothing.
 
 use crate::config::{self, Config};
-use crate::observation::{Disk, Observation, Place};
+use crate::filesystem::{Content, Owner, Superblock};
+use crate::observation::{Disk, Observation, Place, Root};
 use crate::picture::{Card, SegmentKind, before_after, draw};
-use crate::plan::{beside_root, plan};
-use crate::refusal::{Refusal, describe};
-use crate::step::Plan;
+use crate::plan::{beside_root, decide};
+use crate::refusal::{Refusal, aftermath, caption};
+use crate::step::{Plan, Step};
 use crate::table::Table;
 use crate::{Exit, observe};
 use anyhow::{Context, Result};
@@ -23,10 +24,7 @@ pub fn run(root: &Path, json: bool, from: Option<&Path>) -> Result<Exit> {
         Some(file) => load(file)?,
         None => observe::observe(root, &config)?,
     };
-    let decided = match loaded {
-        Err(error) => Err(Refusal::ConfigurationFile { error: format!("{error:#}") }),
-        Ok(_) => plan(&seen, &config),
-    };
+    let decided = decide(&seen, &loaded);
     if json {
         println!("{}", serde_json::to_string_pretty(&to_json(&seen, &decided))?);
     } else {
@@ -63,17 +61,28 @@ fn to_json(seen: &Observation, decided: &Result<Plan, Refusal>) -> serde_json::V
 pub fn to_text(seen: &Observation, decided: &Result<Plan, Refusal>) -> Result<String> {
     let mut text = match decided {
         Ok(plan) => plan.to_string(),
-        Err(refusal) => format!("Refused: {refusal}.\nThe node boots as if burnonce were not there.\n"),
+        Err(refusal) => format!("Refused: {refusal}.\n{}\n", aftermath(seen)),
     };
     let (Some(disk), Place::Partition { number, .. }) = (&seen.disk, &seen.lower) else { return Ok(text) };
     let Ok(table) = &disk.table else { return Ok(text) };
-    let before = card(disk, table, *number, None);
+    let mut upper = match &seen.root {
+        Root::Overlay { upper, .. } => upper.clone(),
+        Root::Plain { .. } | Root::OtherOverlay => None,
+    };
+    let before = card(disk, table, *number, upper.as_deref());
     let width = 78;
     text.push('\n');
     match decided {
-        Ok(plan) if plan.new_partition().is_some() => {
-            let made = plan.new_partition().map(|(number, ..)| number);
-            let after = card(disk, &plan.table_after(table)?, *number, made);
+        Ok(plan) if !plan.steps.is_empty() => {
+            upper = plan
+                .steps
+                .iter()
+                .find_map(|step| match step {
+                    Step::KeepLog { device } => Some(device.clone()),
+                    _ => None,
+                })
+                .or(upper);
+            let after = card(disk, &plan.table_after(table)?, *number, upper.as_deref());
             text.push_str(&before_after(&before, &after, width));
         }
         _ => text.push_str(&draw(&before, width)),
@@ -81,21 +90,26 @@ pub fn to_text(seen: &Observation, decided: &Result<Plan, Refusal>) -> Result<St
     Ok(text)
 }
 
-/// The picture's data. `made` is the partition that the plan makes.
-fn card(disk: &Disk, table: &Table, root: u32, made: Option<u32>) -> Card {
+/// The picture's data. `upper` is the kernel name of the partition that is the upper.
+fn card(disk: &Disk, table: &Table, root: u32, upper: Option<&str>) -> Card {
     let behind: Vec<u32> = beside_root(table, root).map(|p| p.number).collect();
     Card::from_table(&format!("/dev/{}", disk.name), disk.sectors.0, table, |number| {
-        let node = format!("/dev/{}", disk.partition_name(number));
-        let held = disk.contents.iter().find(|h| h.number == number);
+        let name = disk.partition_name(number);
+        let content = disk.contents.iter().find(|h| h.number == number).map(|h| &h.content);
+        let unknown = if behind.contains(&number) { "not looked at" } else { "the image's own" };
+        let held = content.map_or_else(|| unknown.to_owned(), caption);
+        let ours = matches!(content, Some(Content::Ext(Superblock { owner: Owner::Ours { .. }, .. })));
         let (what, kind) = if number == root {
             ("the image's root".to_owned(), SegmentKind::Root)
-        } else if made == Some(number) || (held.is_none() && behind.contains(&number)) {
+        } else if upper == Some(name.as_str()) {
             ("the upper: all that is written".to_owned(), SegmentKind::Upper)
-        } else if let Some(held) = held {
-            (describe(&held.content), SegmentKind::Foreign)
+        } else if ours {
+            (format!("{held}, not in use"), SegmentKind::Upper)
+        } else if behind.contains(&number) {
+            (held, SegmentKind::Foreign)
         } else {
-            ("boot".to_owned(), SegmentKind::Boot)
+            (held, SegmentKind::Boot)
         };
-        (node, what, kind)
+        (format!("/dev/{name}"), what, kind)
     })
 }

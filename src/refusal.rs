@@ -1,6 +1,8 @@
 //! Why a node is left as it is: each a sentence that says what was found, where, and what to do.
 
-use crate::filesystem::{Content, Owner, Superblock};
+use crate::config;
+use crate::filesystem::{Content, Owner};
+use crate::observation::{Observation, Place, Root};
 use crate::table::Defect;
 use crate::units::Bytes;
 use serde::Serialize;
@@ -18,7 +20,7 @@ pub enum Refusal {
     Mapped { name: String },
     /// Root is on no block device.
     NoDevice { source: String },
-    /// Root is an overlay that overlayroot did not make.
+    /// Root is an overlay that burnonce did not configure.
     OtherOverlay,
     /// Root is not ext4.
     RootFilesystem { device: String, fs_type: String },
@@ -48,6 +50,8 @@ pub enum Refusal {
     NotRebuildable,
     /// The initramfs was rebuilt, and still lacks overlayroot.
     RebuiltInVain,
+    /// Three times the initramfs was begun to be rebuilt, and never to the end.
+    RebuildAttempts { attempts: u32, failure: Option<String> },
     /// Three attempts, none of which came to its end.
     Attempts { attempts: u32, failure: Option<String> },
 }
@@ -58,7 +62,7 @@ impl fmt::Display for Refusal {
             Refusal::ConfigurationFile { error } => write!(f, "{error}. Correct the file, or remove it: every key is optional"),
             Refusal::WholeDisk { device } => write!(
                 f,
-                "root is on the whole disk /dev/{device}, without partitions, so there is no room for a second one. \
+                "root is on the whole disk /dev/{device}, which has no partitions, so none can be added. \
                  Use an image with a partition table"
             ),
             Refusal::Mapped { name } => write!(
@@ -70,7 +74,7 @@ impl fmt::Display for Refusal {
                 "root is on `{source}`, which is no disk of this machine (a network or memory file system). There is no card to convert"
             ),
             Refusal::OtherOverlay => f.write_str(
-                "root is an overlay already, and not one that overlayroot made. Switch that one off before you use burnonce",
+                "root is an overlay already, and not one that burnonce configured. Switch that one off to let burnonce make its own",
             ),
             Refusal::RootFilesystem { device, fs_type } => write!(
                 f,
@@ -99,17 +103,18 @@ impl fmt::Display for Refusal {
             ),
             Refusal::ForeignPartition { device, what } => write!(
                 f,
-                "/dev/{device} holds {what}, which burnonce did not make, so it is left alone. \
+                "/dev/{device} was not made by burnonce and is left alone: it holds {what}. \
                  If it can go, delete that partition and restart; burnonce then uses its space"
             ),
             Refusal::TwoUppers { first, second } => write!(
                 f,
-                "/dev/{first} and /dev/{second} both carry the label `burnonce`; which one is right is not for burnonce to guess. \
+                "/dev/{first} and /dev/{second} are both labelled `burnonce`; which one is right is not for burnonce to guess. \
                  Delete one of the two partitions and restart"
             ),
             Refusal::UnusableUpper { device, why } => write!(
                 f,
-                "/dev/{device} was made by burnonce, but {why}. If nothing on it is needed, delete that partition and restart"
+                "/dev/{device} is marked as made by burnonce, but {why}. \
+                 If nothing on it is needed, delete that partition and restart; burnonce then makes it anew"
             ),
             Refusal::SlotsTaken { disk, slots } => write!(
                 f,
@@ -117,11 +122,21 @@ impl fmt::Display for Refusal {
                  Use an image with at most {} partitions",
                 slots.saturating_sub(1)
             ),
-            Refusal::NoFreeSpace { disk, largest, minimum } => write!(
-                f,
-                "the largest free region of /dev/{disk} is {largest}, and burnonce needs at least {minimum}. Use a larger card \
-                 (or was root grown over all of it? then switch the growing off in the image), or lower `partition.min`"
-            ),
+            Refusal::NoFreeSpace { disk, largest, minimum } => {
+                match largest {
+                    Bytes(0) => write!(f, "/dev/{disk} has no free space")?,
+                    near if near.to_string() == minimum.to_string() => {
+                        write!(f, "the largest free region of /dev/{disk} is just under {minimum}")?;
+                    }
+                    _ => write!(f, "the largest free region of /dev/{disk} is {largest}")?,
+                }
+                write!(
+                    f,
+                    ", and burnonce needs at least {minimum}. Use a larger card{}. If root was grown over all of it, \
+                     burn the card again with an image whose growing is switched off",
+                    if *largest >= config::SMALLEST_UPPER { ", or lower `partition.min` in /etc/burnonce.yaml" } else { "" }
+                )
+            }
             Refusal::NoOverlayroot => f.write_str(
                 "this image has no overlayroot package, which makes root an overlay. \
                  Install it in the image (`apt install overlayroot`), or on this node and restart",
@@ -131,49 +146,85 @@ impl fmt::Display for Refusal {
                  (dracut images are not handled yet). Use an image with initramfs-tools",
             ),
             Refusal::RebuiltInVain => f.write_str(
-                "the initramfs was rebuilt once and still comes up without overlayroot: the boot loader may load another initramfs. \
-                 Compare the `initramfs` lines of config.txt on the boot partition with what update-initramfs writes",
+                "the initramfs was rebuilt, and this boot still came up without overlayroot: the boot loader may load another initramfs, \
+                 or none. Look in config.txt on the boot partition for `auto_initramfs=1` or an `initramfs` line that names \
+                 the file which update-initramfs writes",
             ),
-            Refusal::Attempts { attempts, failure } => {
-                write!(f, "{attempts} attempts to convert this node did not come to their end, so there is no further one")?;
-                match failure {
-                    Some(failure) => write!(f, " (the last one: {failure})")?,
-                    None => write!(f, " (each was cut off: power, a watchdog, or a kernel panic)")?,
-                }
-                f.write_str(". To try again, remove /etc/overlayroot.local.conf and restart, or burn the card anew")
+            Refusal::RebuildAttempts { attempts, failure } => {
+                give_up(f, *attempts, "rebuild the initramfs of this node", failure.as_deref())
             }
+            Refusal::Attempts { attempts, failure } => give_up(f, *attempts, "convert this node", failure.as_deref()),
         }
     }
 }
 
-/// What a partition holds, in words: `an ext4 file system labelled "data" with files in it`.
+fn give_up(f: &mut fmt::Formatter<'_>, attempts: u32, what: &str, failure: Option<&str>) -> fmt::Result {
+    write!(f, "{attempts} attempts to {what} did not come to their end, so there is no further one")?;
+    match failure {
+        Some(failure) => write!(f, " (the last failure that could be written down: {failure})")?,
+        None => f.write_str(" (each was cut off: by the power, a watchdog, or a kernel panic)")?,
+    }
+    f.write_str(". To try again, remove /etc/overlayroot.local.conf and restart, or burn the card again")
+}
+
+/// What becomes of the boot in which a node is left as it is.
+pub fn aftermath(seen: &Observation) -> &'static str {
+    match (&seen.root, &seen.lower) {
+        (Root::Plain { .. }, Place::Partition { sealed: true, .. }) => {
+            "The image is sealed, so root stays read-only. `burnonce=off` in cmdline.txt on the boot partition unseals it."
+        }
+        (Root::Plain { .. }, _) => "The node boots as if burnonce were not there.",
+        (Root::Overlay { .. } | Root::OtherOverlay, _) => "The overlay stays as it is.",
+    }
+}
+
+/// What a partition holds, in words: `an ext4 file system labelled "data", with files in it (music)`.
 pub fn describe(content: &Content) -> String {
     match content {
-        Content::Blank => "nothing that can be recognised (all zero)".to_owned(),
+        Content::Blank => "nothing but zeros where a file system begins".to_owned(),
         Content::Unknown => "something that is not recognised".to_owned(),
         Content::Ext(superblock) => {
-            let holds = match &superblock.owner {
-                Owner::Ours { .. } => "with burnonce's state in it".to_owned(),
-                Owner::Empty => "with no files in it".to_owned(),
-                Owner::Files { names } => format!("with files in it ({})", listed(names)),
-                Owner::Unreadable { reason } => format!("that cannot be read ({reason})"),
+            let system = match &superblock.label {
+                label if label.is_empty() => "ext4 file system without a label".to_owned(),
+                label => format!("ext4 file system labelled \"{label}\""),
             };
-            format!("an ext4 file system {} {holds}", labelled(superblock))
+            match &superblock.owner {
+                Owner::Ours { .. } => format!("an {system}, with burnonce's state in it"),
+                Owner::Empty => format!("an empty {system}"),
+                Owner::Files { names } => format!("an {system}, with files in it ({})", listed(names)),
+                Owner::Unreadable { reason } => format!("an {system}, which cannot be read ({reason})"),
+            }
         }
-        Content::Other { name, label: Some(label) } => format!("a {name} file system labelled \"{label}\""),
-        Content::Other { name, label: None } => format!("a {name} file system or volume without a label"),
+        Content::Other { name, label: None } => kind(name),
+        Content::Other { name, label: Some(label) } => format!("{} labelled \"{label}\"", kind(name)),
     }
 }
 
-fn labelled(superblock: &Superblock) -> String {
-    if superblock.label.is_empty() {
-        "without a label".to_owned()
-    } else {
-        format!("labelled \"{}\"", superblock.label)
+/// The same in a few words, for a picture.
+pub fn caption(content: &Content) -> String {
+    let (name, label) = match content {
+        Content::Blank => return "blank".to_owned(),
+        Content::Unknown => return "not recognised".to_owned(),
+        Content::Ext(superblock) => ("ext4", Some(superblock.label.as_str()).filter(|l| !l.is_empty())),
+        Content::Other { name, label } => (name.split(" (").next().unwrap_or(name), label.as_deref()),
+    };
+    label.map_or_else(|| name.to_owned(), |label| format!("{name} \"{label}\""))
+}
+
+/// What blkid calls `name`.
+fn kind(name: &str) -> String {
+    match name {
+        "swap" => "swap space".to_owned(),
+        "LVM2_member" => "an LVM volume".to_owned(),
+        "crypto_LUKS" => "an encrypted volume (LUKS)".to_owned(),
+        "linux_raid_member" => "a member of a RAID".to_owned(),
+        name if name.starts_with("ambivalent") => "signatures of more than one kind of file system".to_owned(),
+        name if name.ends_with("partition table") => format!("a {name}"),
+        name => format!("a file system of type {name}"),
     }
 }
 
 fn listed(names: &[String]) -> String {
     let shown: Vec<&str> = names.iter().take(3).map(String::as_str).collect();
-    shown.join(", ") + if names.len() > 3 { ", …" } else { "" }
+    shown.join(", ") + if names.len() > 3 { ", ..." } else { "" }
 }

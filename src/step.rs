@@ -93,13 +93,13 @@ impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Step::RecordAttempt { attempt } => {
-                write!(f, "note that attempt {attempt} of {} begins", crate::plan::MAX_ATTEMPTS)
+                write!(f, "note on the card that attempt {attempt} of {} begins", crate::plan::MAX_ATTEMPTS)
             }
             Step::ForgetKernelPartition { device, .. } => {
                 write!(f, "make the kernel forget /dev/{device}, which is not in the partition table")
             }
             Step::RemovePlaceholder { device, .. } => {
-                write!(f, "take the empty placeholder /dev/{device} out of the partition table, to make it larger")
+                write!(f, "take the empty placeholder /dev/{device} out of the partition table, to make a larger one")
             }
             Step::AddKernelPartition { device, length, .. } => {
                 write!(f, "tell the kernel of a new partition /dev/{device} ({length}) in the free space")
@@ -115,10 +115,11 @@ impl fmt::Display for Step {
             }
             Step::WriteConfiguration { .. } => f.write_str("configure the overlay for the next boot"),
             Step::Seal { device } => write!(f, "seal the image on /dev/{device}: it is never written again"),
-            Step::Unseal { device } => write!(f, "unseal the image on /dev/{device}"),
-            Step::KeepLog { device } => write!(f, "keep this log on /dev/{device}"),
-            Step::RebuildInitramfs { .. } => {
-                f.write_str("rebuild the initramfs with overlayroot in it (minutes on a Pi)")
+            Step::Unseal { device } => write!(f, "unseal the image on /dev/{device}: it can be written again"),
+            Step::KeepLog { device } => write!(f, "keep the log of this conversion on /dev/{device}"),
+            Step::RebuildInitramfs { rebuild } => {
+                f.write_str("rebuild the initramfs with overlayroot in it (minutes on a Pi)")?;
+                if *rebuild > 1 { write!(f, ", attempt {rebuild} of {}", crate::plan::MAX_ATTEMPTS) } else { Ok(()) }
             }
             Step::Reboot => f.write_str("restart"),
         }
@@ -140,7 +141,7 @@ pub enum Purpose {
     Convert,
     /// Rebuild the initramfs, late in this boot; the next boot converts.
     Prepare,
-    /// The overlay is up, but a power cut came before the lower was sealed.
+    /// The overlay is up, but the lower is not sealed: a power cut came before, or a boot with `burnonce=off`.
     Seal,
     /// The overlay was configured and is not what was configured. Nothing is restarted for it.
     Degraded {
@@ -193,13 +194,21 @@ impl fmt::Display for Plan {
             Purpose::Nothing => writeln!(f, "Nothing to do: this node runs on its overlay.")?,
             Purpose::Off { why } => writeln!(f, "Switched off: {why}.")?,
             Purpose::Convert => writeln!(f, "This node is not converted yet. The next boot will:")?,
-            Purpose::Prepare => writeln!(f, "The initramfs of this image lacks overlayroot. The next boot will:")?,
-            Purpose::Seal => writeln!(f, "The overlay is up; the image below is not sealed yet. The next boot will:")?,
+            Purpose::Prepare => writeln!(f, "The initramfs that booted has no overlayroot. The next boot will:")?,
+            Purpose::Seal => {
+                writeln!(f, "The overlay is up, but the image below it is not sealed. The next boot will:")?
+            }
             Purpose::Degraded { reasons, remedy } => {
                 writeln!(f, "Degraded:")?;
                 reasons.iter().try_for_each(|r| writeln!(f, "  - {r}"))?;
                 writeln!(f, "What to do: {remedy}.")?;
             }
+        }
+        match &self.purpose {
+            Purpose::Off { .. } | Purpose::Degraded { .. } if !self.steps.is_empty() => {
+                writeln!(f, "What burnonce does:")?;
+            }
+            _ => {}
         }
         for (number, step) in (1..).zip(&self.steps) {
             writeln!(f, "  {number}. {step}")?;

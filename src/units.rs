@@ -28,9 +28,9 @@ pub struct Sectors(pub u64);
 pub struct Lba(pub u64);
 
 impl Bytes {
-    /// The whole sectors that this length holds; a remainder is dropped.
+    /// The whole sectors that this length holds; a remainder is dropped. None, of a size that no sector has.
     pub fn to_sectors(self, sector_size: u32) -> Sectors {
-        Sectors(self.0 / u64::from(sector_size))
+        Sectors(self.0.checked_div(u64::from(sector_size)).unwrap_or(0))
     }
 }
 

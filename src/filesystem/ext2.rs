@@ -1,7 +1,8 @@
-//! Reading of ext2, ext3 and ext4: the superblock from its bytes, directories and files through libext2fs.
+//! Reading of ext2, ext3 and ext4 through libext2fs: superblock, directories, files.
 //!
-//! The superblock's layout is a documented disk format (kernel, `Documentation/filesystems/ext4/super.rst`), little endian on
-//! every machine, so that no structure of libext2fs has to be described here.
+//! The offsets of a superblock's fields are those of the disk format (kernel, `Documentation/filesystems/ext4/super.rst`), which
+//! the library keeps in memory, too. It does so in host byte order: here that is the disk's, for burnonce is for little-endian
+//! machines alone.
 
 use super::{Owner, Superblock};
 use crate::units::Bytes;
@@ -12,10 +13,11 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Once;
 
+#[cfg(not(target_endian = "little"))]
+compile_error!("burnonce reads superblocks on little-endian machines only");
+
 /// Where the superblock starts, in bytes, whatever the block size.
-pub const SUPERBLOCK_OFFSET: u64 = 1024;
-/// Its length in bytes.
-pub const SUPERBLOCK_LENGTH: usize = 1024;
+pub const SUPERBLOCK_OFFSET: usize = 1024;
 
 const MAGIC: u16 = 0xEF53;
 const STATE_VALID: u16 = 1;
@@ -38,7 +40,8 @@ const S_IFDIR: u16 = 0o040_000;
 /// The facts that the superblock itself has; `None` where the magic number is not there.
 pub struct Facts {
     label: String,
-    uuid: String,
+    /// See [`Superblock::uuid`].
+    pub uuid: String,
     size: Bytes,
     clean: bool,
     errors: bool,
@@ -49,7 +52,7 @@ pub struct Facts {
 impl Facts {
     /// Reads the 1024 bytes of a superblock. Pure; every value is possible in every field, for a checksum is libext2fs's affair.
     pub fn parse(bytes: &[u8]) -> Option<Facts> {
-        let bytes: &[u8; SUPERBLOCK_LENGTH] = bytes.get(..SUPERBLOCK_LENGTH)?.try_into().ok()?;
+        let bytes: &[u8; sys::SUPERBLOCK_SIZE] = bytes.get(..sys::SUPERBLOCK_SIZE)?.try_into().ok()?;
         let u16_at = |at: usize| u16::from_le_bytes([bytes[at], bytes[at + 1]]);
         let u32_at = |at: usize| u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
         if u16_at(0x38) != MAGIC {
@@ -95,14 +98,26 @@ fn uuid(bytes: &[u8]) -> String {
     out
 }
 
-/// Whose the file system on `device` is. Reads only; it may be mounted. What cannot be read is an answer, not an error: a
-/// file system that was not unmounted may be unreadable until `e2fsck -p` has replayed its journal.
-pub fn owner(device: &Path) -> Owner {
-    look(device).unwrap_or_else(|error| Owner::Unreadable { reason: format!("{error:#}") })
+/// Opens the file system on `device` and reads its superblock. Reads only; it may be mounted.
+///
+/// # Errors
+/// The device cannot be read, or libext2fs does not accept what is on it: another magic number, a wrong checksum, impossible numbers.
+pub fn facts(device: &Path) -> Result<Facts> {
+    Filesystem::open(device)?.facts()
 }
 
-fn look(device: &Path) -> Result<Owner> {
+/// The same, and whose it is. What cannot be read behind the superblock is an answer, not an error: a file system that was not
+/// unmounted may be unreadable until `e2fsck -p` has replayed its journal.
+///
+/// # Errors
+/// As [`facts`].
+pub fn facts_and_owner(device: &Path) -> Result<(Facts, Owner)> {
     let fs = Filesystem::open(device)?;
+    let owner = owner(&fs).unwrap_or_else(|error| Owner::Unreadable { reason: format!("{error:#}") });
+    Ok((fs.facts()?, owner))
+}
+
+fn owner(fs: &Filesystem) -> Result<Owner> {
     if let Some(file) = fs.state().context("looking for /burnonce/state.json")? {
         let state = fs.content(file, STATE_LIMIT).context("reading /burnonce/state.json")?;
         return Ok(Owner::Ours { state: String::from_utf8_lossy(&state).into_owned() });
@@ -133,6 +148,12 @@ impl Filesystem {
             unsafe { sys::ext2fs_open2(name.as_ptr(), std::ptr::null(), flags, 0, 0, sys::unix_io_manager, &mut fs) };
         check(code).with_context(|| format!("opening the file system on {}", device.display()))?;
         Ok(Filesystem(fs))
+    }
+
+    fn facts(&self) -> Result<Facts> {
+        // SAFETY: self.0 is open, and so is its superblock, 1024 bytes that nobody writes while they are borrowed here.
+        let bytes = unsafe { &*(*self.0).superblock };
+        Facts::parse(bytes).context("the superblock has lost its magic number")
     }
 
     /// The inode of `/burnonce/state.json`, where that is a file in a directory.

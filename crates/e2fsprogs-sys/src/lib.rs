@@ -1,7 +1,7 @@
-//! FFI to libext2fs (e2fsprogs): the few calls with which burnonce reads a superblock's owner. Reading only.
+//! FFI to libext2fs (e2fsprogs): the few calls with which burnonce reads a superblock and whose the file system is. Reading only.
 //!
-//! Hand-written from `<ext2fs/ext2fs.h>` and `<et/com_err.h>` of e2fsprogs 1.46 to 1.47. `ext2_filsys` is opaque here: facts of
-//! the superblock are read from the disk, whose format is documented, and not through the library's own structure.
+//! Hand-written from `<ext2fs/ext2fs.h>` and `<et/com_err.h>` of e2fsprogs 1.46 to 1.47. Of `struct struct_ext2_filsys` only the
+//! first five members are described, which no release has moved.
 #![no_std]
 #![allow(non_camel_case_types)]
 
@@ -12,10 +12,18 @@ pub type errcode_t = c_long;
 /// An inode's number.
 pub type ext2_ino_t = u32;
 
-/// `struct struct_ext2_filsys`, an open file system.
+/// Length of a superblock in bytes.
+pub const SUPERBLOCK_SIZE: usize = 1024;
+
+/// `struct struct_ext2_filsys`, an open file system, as far as the superblock.
 #[repr(C)]
 pub struct struct_ext2_filsys {
-    _opaque: [u8; 0],
+    _magic: errcode_t,
+    _io: *mut c_void,
+    _flags: c_int,
+    _device_name: *mut c_char,
+    /// `struct ext2_super_block`, the 1024 bytes of the disk in host byte order; checked by [`ext2fs_open2`].
+    pub superblock: *const [u8; SUPERBLOCK_SIZE],
 }
 /// A handle of an open file system.
 pub type ext2_filsys = *mut struct_ext2_filsys;
