@@ -127,10 +127,7 @@ fn known(partition: &Partition) -> KernelPartition {
 fn config() -> impl Strategy<Value = Config> {
     let align = select(vec![Align::Auto, Align::To(Bytes(MIB)), Align::To(Bytes(64 * MIB))]);
     let min = select(vec![Bytes(64 * MIB), Bytes(512 * MIB), Bytes(3 << 30)]);
-    (min, align).prop_map(|(min, align)| Config {
-        partition: PartitionConfig { min, align, ..Config::default().partition },
-        ..Config::default()
-    })
+    (min, align).prop_map(|(min, align)| Config { partition: PartitionConfig { min, align }, ..Config::default() })
 }
 
 /// A node that is not converted, and has all that a conversion needs.
