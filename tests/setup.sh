@@ -27,20 +27,22 @@ as_root() {
         "$@"
     else
         command -v sudo >/dev/null || die "'$1' needs root, and there is no sudo: run this as root"
-        sudo --preserve-env=DEBIAN_FRONTEND,LC_ALL,http_proxy,https_proxy "$@"
+        sudo env DEBIAN_FRONTEND=noninteractive LC_ALL=C ${http_proxy:+"http_proxy=$http_proxy"} \
+            ${https_proxy:+"https_proxy=$https_proxy"} "$@"
     fi
 }
 
 # missing PACKAGE...: those that are not installed. busybox does as well as busybox-static.
 missing() {
-    local package
+    local installed package
+    # It fails where it has not heard of one of them; what it knows it prints all the same.
+    installed=$(dpkg-query --show --showformat '${Package} ${db:Status-Status}\n' "$@" busybox 2>/dev/null |
+        sed -n 's/ installed$//p') || true
     for package in "$@"; do
-        installed "$package" || { [ "$package" = busybox-static ] && installed busybox; } || echo "$package"
+        grep -qx "$package" <<<"$installed" ||
+            { [ "$package" = busybox-static ] && grep -qx busybox <<<"$installed"; } ||
+            echo "$package"
     done
-}
-
-installed() {
-    [ "$(dpkg-query --show --showformat '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]
 }
 
 # The packages' lists are fetched once, and only where something is missing.

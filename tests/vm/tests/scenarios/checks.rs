@@ -17,17 +17,19 @@ pub fn status(node: &Node) -> Result<(Value, i32)> {
 
 /// The node runs on an overlay whose upper is on the third partition, is healthy, and its lower is sealed. Returns the status.
 pub fn is_converted(node: &Node) -> Result<Value> {
+    is_converted_on(node, "/dev/vda")
+}
+
+/// [`is_converted`], where the card is the disk `card`.
+pub fn is_converted_on(node: &Node, card: &str) -> Result<Value> {
     let (json, code) = status(node)?;
     ensure!(code == 0 && json["mode"] == "overlay" && json["degraded"] == false, "exit code {code}, {json:#}");
-    ensure!(json["upper"]["device"] == "/dev/vda3", "the upper is {}", json["upper"]);
-    ensure!(
-        json["lower"]["device"] == "/dev/vda2" && json["lower"]["sealed"] == true,
-        "the lower is {}",
-        json["lower"]
-    );
+    ensure!(json["upper"]["device"] == format!("{card}3"), "the upper is {}", json["upper"]);
+    let lower = &json["lower"];
+    ensure!(lower["device"] == format!("{card}2") && lower["sealed"] == true, "the lower is {lower}");
     let mounts =
         node.sh("findmnt -no FSTYPE /; findmnt -no SOURCE /media/root-rw; findmnt -no SOURCE,OPTIONS /media/root-ro")?;
-    ensure!(mounts.starts_with("overlay\n/dev/vda3\n/dev/vda2 ro"), "mounted are {mounts}");
+    ensure!(mounts.starts_with(&format!("overlay\n{card}3\n{card}2 ro")), "mounted are {mounts}");
     Ok(json)
 }
 

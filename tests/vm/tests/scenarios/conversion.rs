@@ -139,7 +139,7 @@ fn placeholder() {
         let image = Recipe::stock().make()?;
         let card = bed.card(&image)?;
         let start = card.partition(2)?.end();
-        card.edit_table(&["--append"], &format!("start={start}, size=64MiB, type=83\n"))?;
+        card.add_partition(&format!("start={start}, size=64MiB, type=83\n"))?;
         card.make_ext4(3, "burnonce", None)?;
         let mut node = bed.node(card);
         ensure!(node.settle(2)? == 2, "it was not exactly one restart");
@@ -148,6 +148,24 @@ fn placeholder() {
         node.shutdown()?;
         checks::has_third_partition(&node.card, &image.as_card())?;
         first_boot_went_to_upper(&node.card)?;
+        lower_is_as_burned(&node.card, &image, &[CONFIGURATION])
+    });
+}
+
+/// Debian's own Pi images boot with `rw`: root is writable before the agent runs, and PID 1 writes a machine-id.
+#[test]
+fn rw_on_command_line() {
+    scenario("rw_on_command_line", |bed| {
+        let image = Recipe::stock().make()?;
+        let card = bed.card(&image)?;
+        let line = card.boot_text("cmdline.txt")?.context("the image has no cmdline.txt")?;
+        card.write_boot("cmdline.txt", &format!("{} rw\n", line.trim()))?;
+        let mut node = bed.node(card);
+        ensure!(node.settle(2)? == 2, "it was not exactly one restart");
+        checks::is_converted(&node)?;
+        checks::nothing_failed(&node)?;
+        node.shutdown()?;
+        checks::has_third_partition(&node.card, &image.as_card())?;
         lower_is_as_burned(&node.card, &image, &[CONFIGURATION])
     });
 }

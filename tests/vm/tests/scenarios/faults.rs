@@ -5,48 +5,67 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
-use burnonce_vm::{Card, Recipe, host, scenario};
+use burnonce_vm::{Node, Recipe, host, scenario};
 
 use crate::checks;
 
-/// Converts a card, lets `damage` happen to it, boots it, and boots it once more.
-fn runs_on_memory(name: &str, damage: fn(&Card) -> Result<()>) {
+/// Lets `damage` happen to a converted card, and boots it.
+fn runs_on_memory(name: &str, damage: fn(&mut Node) -> Result<()>) {
     scenario(name, |bed| {
         let image = Recipe::stock().make()?;
-        let card = bed.converted(&image)?;
-        damage(&card).context("doing the damage")?;
-        let before = (card.first_sector()?, card.root_digest()?);
-        let mut node = bed.node(card);
-        for boot in 1..=2 {
-            ensure!(node.settle(1)? == 1);
-            checks::is_on_memory(&node).with_context(|| format!("boot {boot} with the damage"))?;
-            checks::says(&node, boot, "runs on memory")?;
-            node.shutdown()?;
-            ensure!(
-                (node.card.first_sector()?, node.card.root_digest()?) == before,
-                "boot {boot} has written to the image"
-            );
-        }
+        let mut node = bed.node(bed.converted(&image)?);
+        damage(&mut node).context("doing the damage")?;
+        let before = (node.card.first_sector()?, node.card.root_digest()?);
+        ensure!(node.settle(1)? == 1);
+        checks::is_on_memory(&node)?;
+        checks::says(&node, 1, "runs on memory")?;
+        node.shutdown()?;
+        ensure!((node.card.first_sector()?, node.card.root_digest()?) == before, "the boot has written to the image");
         Ok(())
     });
 }
 
 #[test]
 fn upper_missing() {
-    runs_on_memory("upper_missing", |card| {
-        host::run(Command::new("sfdisk").args(["--quiet", "--no-tell-kernel", "--delete"]).arg(&card.path).arg("3"))
-            .map(drop)
-    });
+    runs_on_memory("upper_missing", |node| node.card.delete_partitions(&["3"]));
 }
 
 #[test]
 fn superblock_zeroed() {
-    runs_on_memory("superblock_zeroed", |card| card.write(card.partition(3)?.offset(), &[0; 4096]));
+    runs_on_memory("superblock_zeroed", |node| node.card.write(node.card.partition(3)?.offset(), &[0; 4096]));
 }
 
 #[test]
 fn upper_full() {
-    runs_on_memory("upper_full", |card| fill(card.mount_writable(3)?.path()));
+    runs_on_memory("upper_full", |node| fill(node.card.mount_writable(3)?.path()));
+}
+
+#[test]
+fn write_protected() {
+    runs_on_memory("write_protected", |node| {
+        node.machine.write_protected = true;
+        Ok(())
+    });
+}
+
+/// Another disk carries a partition that looks like the upper, and takes the name that the card had.
+#[test]
+fn other_disk() {
+    scenario("other_disk", |bed| {
+        let image = Recipe::stock().make()?;
+        let card = bed.converted(&image)?;
+        let other = card.duplicate(&bed.dir().join("other.img"))?;
+        other.delete_partitions(&["1", "2"])?;
+        let before = other.digest(3, &[])?;
+        let mut node = bed.node(card);
+        node.machine.other_drives.push(other.path.clone());
+        ensure!(node.settle(1)? == 1);
+        checks::is_converted_on(&node, "/dev/vdb")?;
+        checks::nothing_failed(&node)?;
+        node.shutdown()?;
+        ensure!(other.digest(3, &[])? == before, "the other disk was written");
+        Ok(())
+    });
 }
 
 /// Leaves not one free block, those reserved for root included.

@@ -35,7 +35,7 @@ fn foreign_third_partition() {
         let image = Recipe::stock().make()?;
         let card = bed.card(&image)?;
         let start = card.partition(2)?.end();
-        card.edit_table(&["--append"], &format!("start={start}, size=256MiB, type=83\n"))?;
+        card.add_partition(&format!("start={start}, size=256MiB, type=83\n"))?;
         let files = bed.dir().join("data");
         std::fs::create_dir(&files)?;
         std::fs::write(files.join("precious"), "not ours\n")?;
