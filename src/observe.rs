@@ -219,4 +219,31 @@ mod tests {
         assert_eq!(seen, Cmdline { off: true, rw: false, ro: true, overlayroot: Some("tmpfs".to_owned()) });
         assert_eq!(cmdline("root=/dev/mmcblk0p2 burnonce=offline wrong"), Cmdline::default());
     }
+
+    #[test]
+    fn a_configuration_is_found_in_either_of_the_two_files() {
+        const LOCAL: &str = "/etc/overlayroot.local.conf";
+        const OTHER: &str = "/etc/overlayroot.conf";
+        let counts = overlay::Counts { attempts: 2, ..Default::default() };
+        let (begun, complete) = (overlay::begun(&counts), overlay::complete(&counts));
+        let foreign = "overlayroot=tmpfs\n".to_owned();
+        let nothing = "overlayroot=\"\"\n".to_owned();
+        for (local, other, expected) in [
+            (&nothing, &nothing, Configuration::Absent),
+            (&begun, &nothing, Configuration::Begun(counts.clone())),
+            // `overlay.conf` was changed after the first attempt: what was counted elsewhere does not count.
+            (&nothing, &begun, Configuration::Absent),
+            // After a conversion it does not matter what `overlay.conf` names.
+            (&nothing, &complete, Configuration::Complete(counts.clone())),
+            (&begun, &complete, Configuration::Complete(counts.clone())),
+            (&complete, &foreign, Configuration::Foreign { line: "overlayroot=tmpfs".to_owned() }),
+            (&foreign, &nothing, Configuration::Foreign { line: "overlayroot=tmpfs".to_owned() }),
+        ] {
+            let tree = tempfile::tempdir().unwrap();
+            fs::create_dir(tree.path().join("etc")).unwrap();
+            fs::write(tree.path().join(&LOCAL[1..]), local).unwrap();
+            fs::write(tree.path().join(&OTHER[1..]), other).unwrap();
+            assert_eq!(configuration(tree.path(), Path::new(LOCAL)).unwrap(), expected, "{local}{other}");
+        }
+    }
 }

@@ -103,8 +103,8 @@ impl fmt::Display for Refusal {
             ),
             Refusal::ForeignPartition { device, what } => write!(
                 f,
-                "/dev/{device} was not made by burnonce and is left alone: it holds {what}. \
-                 If it can go, delete that partition and restart; burnonce then uses its space"
+                "/dev/{device} holds {what}. burnonce did not make that partition, so it is left alone. \
+                 If it can go, delete it and restart; burnonce then uses its space"
             ),
             Refusal::TwoUppers { first, second } => write!(
                 f,
