@@ -4,7 +4,7 @@ use crate::config::{self, Config};
 use crate::converge::{OUTCOME, Outcome};
 use crate::observation::{Observation, Place, Root};
 use crate::overlay;
-use crate::plan::plan;
+use crate::plan::decide;
 use crate::state::{self, State};
 use crate::step::Purpose;
 use crate::units::Bytes;
@@ -106,10 +106,7 @@ fn gather(root: &Path) -> Result<Status> {
         _ => None,
     };
     let state = upper.as_ref().map(|_| read_state(root));
-    let (degraded, mut reasons, remedy) = judge(&seen, &config, converge.as_ref());
-    if let Err(error) = loaded {
-        reasons.push(format!("{error:#}"));
-    }
+    let (degraded, reasons, remedy) = judge(&seen, &loaded, converge.as_ref());
     let mut status = Status {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         mode: mode(&seen),
@@ -150,11 +147,15 @@ fn mode(seen: &Observation) -> Mode {
 }
 
 /// Whether something is wrong, what, and what to do. A node that is not converted is not degraded, but it says why.
-fn judge(seen: &Observation, config: &Config, converge: Option<&Outcome>) -> (bool, Vec<String>, Option<String>) {
-    match plan(seen, config) {
+fn judge(
+    seen: &Observation,
+    loaded: &Result<Config>,
+    converge: Option<&Outcome>,
+) -> (bool, Vec<String>, Option<String>) {
+    match decide(seen, loaded) {
         Err(refusal) => (false, vec![refusal.to_string()], None),
         Ok(plan) => match plan.purpose {
-            Purpose::Nothing => (false, Vec::new(), None),
+            Purpose::Nothing => (false, plan.notes, None),
             Purpose::Off { why } => (false, vec![why], None),
             Purpose::Seal => {
                 let reason = "the image is not sealed: it is protected by the overlay's configuration alone".to_owned();
