@@ -106,7 +106,9 @@ fn apply(step: &Step, machine: &Machine, console: &Console) -> Result<()> {
         Step::RebuildInitramfs { rebuild } => {
             let counts = Counts { rebuilds: *rebuild, ..machine.counts.clone() };
             write_configuration(machine, &overlay::begun(&counts))?;
-            Program::new("update-initramfs").args(["-u", "-k", "all"]).run()?;
+            // Root is writable this late in a boot, but not where it was sealed until just now.
+            let rebuild = || Program::new("update-initramfs").args(["-u", "-k", "all"]).run();
+            mounted::with_root_writable(root, rebuild)?;
             write_configuration(machine, &overlay::begun(&Counts { rebuilt: true, failure: None, ..counts }))
         }
         Step::Reboot if machine.reboot => Err(restart(root, console)),
@@ -201,6 +203,7 @@ fn forget_unpublished(plan: &Plan, machine: &Machine) {
 /// Restarts the machine at once, past systemd: a unit that asks systemd for a restart and returns lets later units start, and they
 /// write to the lower. Returns only the reason why it did not.
 fn restart(root: &Path, console: &Console) -> anyhow::Error {
+    nix::unistd::sync();
     if let Err(error) = mounted::quiesce(root, true) {
         return error;
     }

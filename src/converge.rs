@@ -8,11 +8,10 @@ use crate::observation::{Observation, Root};
 use crate::overlay::{Configuration, Counts};
 use crate::refusal::{Refusal, aftermath};
 use crate::step::{Plan, Purpose, Step};
-use crate::{Exit, notice, observe, plan};
+use crate::{Exit, mounted, notice, observe, plan};
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use std::fs;
-use std::io::IsTerminal;
 use std::path::Path;
 use std::time::Instant;
 
@@ -152,9 +151,12 @@ fn pursue(plan: &Plan, seen: &Observation, config: &Config, options: &Options, c
             }
             Ok((Exit::Degraded, "degraded", reasons.join("; ")))
         }
-        Purpose::Convert | Purpose::Prepare if std::io::stdin().is_terminal() && options.reboot => {
-            let message = "this node is converted by its next boot: restart it. To do it from a shell would cut off whatever runs now";
-            console.say(message);
+        Purpose::Convert | Purpose::Prepare if options.reboot && !is_booting(options, seen)? => {
+            let message = "the next boot of this node does that: restart it. \
+                           To do it now would cut off whatever runs, and what has been written since the boot began would be \
+                           in the image for good";
+            print!("{plan}");
+            println!("{message}.");
             Ok((Exit::Refused, "refused", message.to_owned()))
         }
         Purpose::Prepare if !options.late => {
@@ -176,6 +178,14 @@ fn pursue(plan: &Plan, seen: &Observation, config: &Config, options: &Options, c
             Ok((Exit::Done, "converted", String::new()))
         }
     }
+}
+
+/// Whether this is the unit's run in a boot, and not a command that somebody typed on a node that is at work: systemd has started this
+/// very process (`SYSTEMD_EXEC_PID`, systemd.exec(5)), and for a conversion nothing has made root writable yet.
+fn is_booting(options: &Options, seen: &Observation) -> Result<bool> {
+    let by_systemd = std::env::var("SYSTEMD_EXEC_PID").is_ok_and(|pid| pid == std::process::id().to_string());
+    let early = options.late || seen.cmdline.rw || mounted::is_read_only(options.root)?;
+    Ok(by_systemd && early)
 }
 
 /// The first lines of a conversion: what is about to happen, and how long one waits.

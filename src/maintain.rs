@@ -12,7 +12,7 @@ use anyhow::{Context, Result, bail};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::{Pid, sync};
+use nix::unistd::Pid;
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
@@ -122,7 +122,7 @@ fn close(device: &Path, lower: &Path, config: &Config) -> Result<()> {
     if let Err(error) = &made_read_only {
         eprintln!("burnonce: {error:#}; what is still open there can be written until the restart");
     }
-    sync();
+    mounted::flush(lower)?;
     let conf = lower.join(config.overlay.conf.strip_prefix("/").unwrap_or(&config.overlay.conf));
     let configured = fs::read_to_string(&conf).is_ok_and(|t| matches!(overlay::parse(&t), Configuration::Complete(_)));
     if configured {

@@ -3,7 +3,8 @@
 use anyhow::{Context, Result, bail};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::statvfs::{FsFlags, statvfs};
-use std::fs;
+use nix::unistd::syncfs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::Duration;
@@ -89,6 +90,15 @@ pub fn remount(directory: &Path, writable: bool) -> Result<()> {
     Ok(())
 }
 
+/// Writes out what is outstanding on the file system that `directory` is on.
+///
+/// # Errors
+/// There is no such directory, or the device returned an error.
+pub fn flush(directory: &Path) -> Result<()> {
+    let opened = File::open(directory).with_context(|| format!("opening {}", directory.display()))?;
+    syncfs(opened).with_context(|| format!("flushing the file system on {}", directory.display()))
+}
+
 /// Whether the file system on `directory` is mounted read-only.
 ///
 /// # Errors
@@ -119,10 +129,10 @@ pub fn with_root_writable<T>(root: &Path, work: impl FnOnce() -> Result<T>) -> R
 /// # Errors
 /// Root is still writable, with `emergency` after five seconds.
 pub fn quiesce(root: &Path, emergency: bool) -> Result<()> {
-    nix::unistd::sync();
     if is_read_only(root)? {
         return Ok(());
     }
+    flush(root)?;
     match remount(root, false) {
         Err(error) if !emergency => return Err(error),
         Err(error) => log::warn!("{error:#}; asking the kernel for an emergency remount"),

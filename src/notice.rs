@@ -5,7 +5,7 @@ use crate::apply::RUN;
 use crate::files;
 use crate::mounted::Mounted;
 use crate::observation::{Disk, Place};
-use crate::plan::beside_root;
+use crate::plan::behind_root;
 use anyhow::{Context, Result};
 use std::fs;
 use std::path::Path;
@@ -53,7 +53,7 @@ fn on_boot_partition(root: &Path, disk: &Disk, lower: &Place, work: impl FnOnce(
     let (Ok(table), Place::Partition { number, .. }) = (&disk.table, lower) else {
         anyhow::bail!("the boot partition is not known");
     };
-    let behind: Vec<u32> = beside_root(table, *number).map(|p| p.number).collect();
+    let behind: Vec<u32> = behind_root(table, *number).map(|p| p.number).collect();
     let boot = table
         .partitions
         .iter()

@@ -108,7 +108,7 @@ fn disk(root: &Path, path: &Path, root_number: u32, in_use: bool) -> Result<Disk
 
 /// What the partitions hold beside root. One before root that cannot be read is the image's own affair.
 fn contents(root: &Path, disk: &Disk, table: &Table, root_number: u32) -> Result<Vec<Held>> {
-    let behind: Vec<u32> = crate::plan::beside_root(table, root_number).map(|p| p.number).collect();
+    let behind: Vec<u32> = crate::plan::behind_root(table, root_number).map(|p| p.number).collect();
     let mut held = Vec::new();
     for &Partition { number, .. } in table.partitions.iter().filter(|p| p.number != root_number) {
         let node = root.join("dev").join(disk.partition_name(number));

@@ -1,25 +1,21 @@
 //! Every decision, from an [`Observation`] alone: no I/O, no log.
 
-use crate::config::{Align, Config};
-use crate::filesystem::{Content, Owner, Superblock};
+use crate::config::Config;
 use crate::observation::{Disk, Observation, Place, Root};
 use crate::overlay::{self, Configuration, Counts};
-use crate::refusal::{Refusal, describe};
-use crate::state;
+use crate::refusal::Refusal;
 use crate::step::{Plan, Purpose, Step};
-use crate::table::{self, Change, NewPartition, Partition, Scheme, Table};
-use crate::units::{Bytes, Lba, MIB, Sectors};
+use crate::table::{Partition, Table};
+
+mod upper;
+
+pub use upper::{behind_root, free_regions};
+use upper::{find_upper, make_upper, table_notes};
 
 /// Conversions that are begun before burnonce gives up: a panic or a watchdog must not make a reboot loop.
 pub const MAX_ATTEMPTS: u32 = 3;
 /// The label by which the upper is recognised.
 pub const LABEL: &str = "burnonce";
-/// Alignment of the upper where the card tells nothing better: the allocation unit of SD cards up to 32 GB (SD Physical Layer
-/// Specification, AU_SIZE).
-const ALIGNMENT: Bytes = Bytes(4 * MIB);
-/// A preferred erase size beyond this is taken for nonsense.
-const MAX_ALIGNMENT: Bytes = Bytes(64 * MIB);
-
 /// What a boot has to do.
 ///
 /// # Errors
@@ -229,14 +225,15 @@ fn convert(seen: &Observation, config: &Config, fs_type: &str, counts: &Counts) 
     let upper = find_upper(disk, table, number, uuid)?;
     let attempt = counts.attempts.saturating_add(1);
     let made = make_upper(disk, table, config, uuid, attempt, upper)?;
+    // A sealed image that no overlay is configured for (one that was read back from a converted card) takes not even a count.
+    let mut steps: Vec<Step> = sealed.then(|| Step::Unseal { device: lower.clone() }).into_iter().collect();
     if seen.overlayroot.log.is_none() {
-        return prepare(seen, counts);
+        steps.extend(prepare(seen, counts)?);
+        return Ok(Plan { purpose: Purpose::Prepare, steps, notes: notes(seen) });
     }
     if counts.attempts >= MAX_ATTEMPTS {
         return Err(Refusal::Attempts { attempts: counts.attempts, failure: counts.failure.clone() });
     }
-    // A sealed image that no overlay is configured for (one that was read back from a converted card) takes not even the count.
-    let mut steps: Vec<Step> = sealed.then(|| Step::Unseal { device: lower.clone() }).into_iter().collect();
     steps.push(Step::RecordAttempt { attempt });
     let mut notes = notes(seen);
     notes.extend(
@@ -263,7 +260,7 @@ fn no_device(source: &str, fs_type: &str) -> Refusal {
 
 /// The initramfs that booted lacks overlayroot: rebuild it, where it can be. Once is enough, but a rebuild that was cut off is begun
 /// again.
-fn prepare(seen: &Observation, counts: &Counts) -> Result<Plan, Refusal> {
+fn prepare(seen: &Observation, counts: &Counts) -> Result<[Step; 2], Refusal> {
     if !seen.overlayroot.installed {
         return Err(if seen.overlayroot.rebuildable { Refusal::NoOverlayroot } else { Refusal::NotRebuildable });
     }
@@ -276,14 +273,7 @@ fn prepare(seen: &Observation, counts: &Counts) -> Result<Plan, Refusal> {
     if counts.rebuilds >= MAX_ATTEMPTS {
         return Err(Refusal::RebuildAttempts { attempts: counts.rebuilds, failure: counts.failure.clone() });
     }
-    let steps = vec![Step::RebuildInitramfs { rebuild: counts.rebuilds + 1 }, Step::Reboot];
-    Ok(Plan { purpose: Purpose::Prepare, steps, notes: notes(seen) })
-}
-
-/// The partitions that lie behind root, by slot. What lies before root and is not ours is the image's own (firmware, boot).
-pub fn beside_root(table: &Table, root_number: u32) -> impl Iterator<Item = &Partition> {
-    let root = table.partitions.iter().find(|p| p.number == root_number).map_or(Lba(0), |p| p.start);
-    table.partitions.iter().filter(move |p| p.number != root_number && p.start > root)
+    Ok([Step::RebuildInitramfs { rebuild: counts.rebuilds + 1 }, Step::Reboot])
 }
 
 /// Writing into a table that is not the one the kernel runs on could put two partitions over each other.
@@ -301,176 +291,6 @@ fn kernel_agrees(disk: &Disk, table: &Table, root: u32) -> Result<(), Refusal> {
     }
 }
 
-/// What of the upper is there already.
-enum Upper<'a> {
-    /// Nothing: it goes into the largest free region.
-    None,
-    /// A finished one: a power cut came between publishing and configuration.
-    Published(&'a Partition),
-    /// An empty partition that the image builder made for it.
-    Placeholder(&'a Partition),
-}
-
-/// Looks at every partition but root: ours, a placeholder, or somebody's. Ours can lie before root too, where the free space was there.
-fn find_upper<'a>(disk: &Disk, table: &'a Table, root: u32, lower_uuid: &str) -> Result<Upper<'a>, Refusal> {
-    let mut found = Upper::None;
-    let behind: Vec<u32> = beside_root(table, root).map(|p| p.number).collect();
-    for partition in table.partitions.iter().filter(|p| p.number != root) {
-        let device = disk.partition_name(partition.number);
-        let content =
-            disk.contents.iter().find(|h| h.number == partition.number).map_or(&Content::Unknown, |h| &h.content);
-        let this = match content {
-            Content::Ext(superblock @ Superblock { owner: Owner::Ours { state }, .. }) => {
-                usable(&device, superblock, state, partition.sectors.to_bytes(table.sector_size), lower_uuid)
-                    .map_err(|why| Refusal::UnusableUpper { device: device.clone(), why })?;
-                Upper::Published(partition)
-            }
-            Content::Ext(Superblock { label, owner: Owner::Unreadable { reason }, .. }) if label == LABEL => {
-                let why = format!("it cannot be read ({reason}). Try `e2fsck -f /dev/{device}` and restart");
-                return Err(Refusal::UnusableUpper { device, why });
-            }
-            Content::Ext(Superblock { label, owner: Owner::Empty, .. }) if label == LABEL => {
-                Upper::Placeholder(partition)
-            }
-            Content::Blank if partition.name.as_deref() == Some(LABEL) => Upper::Placeholder(partition),
-            other if behind.contains(&partition.number) => {
-                return Err(Refusal::ForeignPartition { device, what: describe(other) });
-            }
-            _ => continue,
-        };
-        if let Upper::Published(first) | Upper::Placeholder(first) = found {
-            return Err(Refusal::TwoUppers { first: disk.partition_name(first.number), second: device });
-        }
-        found = this;
-    }
-    Ok(found)
-}
-
-/// Why an upper of ours cannot be taken as it is.
-fn usable(
-    device: &str,
-    superblock: &Superblock,
-    state: &str,
-    partition: Bytes,
-    lower_uuid: &str,
-) -> Result<(), String> {
-    let state = state::parse(state).map_err(|e| format!("{e:#}"))?;
-    if superblock.label != LABEL {
-        let label = &superblock.label;
-        return Err(format!(
-            "its label is `{label}`, and a boot finds it by the label `{LABEL}`. \
-             To use it, run `e2label /dev/{device} {LABEL}` and restart"
-        ));
-    }
-    if state.made_for != lower_uuid {
-        return Err("it was made for another image than the one on this card".to_owned());
-    }
-    if superblock.size > partition {
-        return Err(format!(
-            "its file system ({}) is larger than the partition ({partition}), so this is a copy that was cut short",
-            superblock.size
-        ));
-    }
-    Ok(())
-}
-
-/// The steps up to a published upper.
-struct Made {
-    steps: Vec<Step>,
-    /// The upper's kernel name.
-    device: String,
-    /// It is there already: these steps do not write the table.
-    published: bool,
-}
-
-fn make_upper(
-    disk: &Disk,
-    table: &Table,
-    config: &Config,
-    uuid: &str,
-    attempt: u32,
-    upper: Upper,
-) -> Result<Made, Refusal> {
-    let mut steps: Vec<Step> = disk
-        .kernel
-        .iter()
-        .filter(|k| table.partitions.iter().all(|p| p.number != k.number))
-        .map(|k| Step::ForgetKernelPartition { device: disk.partition_name(k.number), number: k.number })
-        .collect();
-    let mut table = table.clone();
-    match upper {
-        Upper::Published(partition) => {
-            return Ok(Made { steps, device: disk.partition_name(partition.number), published: true });
-        }
-        // Once it is out of the table, it was never there: a power cut then must not lead to another card than no cut.
-        Upper::Placeholder(old) => {
-            let (device, number) = (disk.partition_name(old.number), old.number);
-            steps.push(Step::RemovePlaceholder { device, number, before: table.clone() });
-            table = table::change(&table, &Change::Remove { number }).map_err(|error| Refusal::UnusableUpper {
-                device: disk.partition_name(number),
-                why: format!("{error:#}"),
-            })?;
-        }
-        Upper::None => {}
-    }
-    let number = (1..=table.slots).find(|n| table.partitions.iter().all(|p| p.number != *n));
-    let number = number.ok_or(Refusal::SlotsTaken { disk: disk.name.clone(), slots: table.slots })?;
-    let (start, sectors) = largest(free_regions(&table), alignment(disk, config));
-    let length = sectors.to_bytes(table.sector_size);
-    if length < config.partition.min {
-        return Err(Refusal::NoFreeSpace { disk: disk.name.clone(), largest: length, minimum: config.partition.min });
-    }
-    let device = disk.partition_name(number);
-    let partition = NewPartition { number, start, sectors };
-    steps.extend([
-        Step::AddKernelPartition { device: device.clone(), partition: partition.clone(), length },
-        Step::MakeFilesystem { device: device.clone(), length, made_for: uuid.to_owned(), attempt },
-        Step::PublishTable { disk: disk.name.clone(), before: table, change: Change::Add(partition) },
-    ]);
-    Ok(Made { steps, device, published: false })
-}
-
-/// Alignment of the upper's start, in sectors.
-fn alignment(disk: &Disk, config: &Config) -> Sectors {
-    let bytes = match config.partition.align {
-        Align::To(bytes) => bytes,
-        Align::Auto => disk.erase_size.filter(|&e| sensible(e)).unwrap_or(ALIGNMENT),
-    };
-    bytes.to_sectors(disk.sector_size)
-}
-
-/// Whether a preferred erase size is one to align to. Allocation units are not always powers of two (12 and 24 MiB exist).
-fn sensible(erase_size: Bytes) -> bool {
-    erase_size > ALIGNMENT && erase_size <= MAX_ALIGNMENT && erase_size.0 % MIB == 0
-}
-
-/// The regions that no partition uses, as first and last sector.
-pub fn free_regions(table: &Table) -> Vec<(Lba, Lba)> {
-    let mut used: Vec<(Lba, Lba)> = table.partitions.iter().map(|p| (p.start, p.last())).collect();
-    used.sort();
-    let mut free = Vec::new();
-    let mut next = table.first_usable;
-    for (first, last) in used {
-        if first > next {
-            free.push((next, Lba(first.0 - 1)));
-        }
-        next = next.max(Lba(last.0.saturating_add(1)));
-    }
-    if next <= table.last_usable {
-        free.push((next, table.last_usable));
-    }
-    free
-}
-
-/// The region that is largest once its start is aligned, as start and length; of equals the first.
-fn largest(regions: impl IntoIterator<Item = (Lba, Lba)>, alignment: Sectors) -> (Lba, Sectors) {
-    let aligned = regions.into_iter().filter_map(|(first, last)| {
-        let start = first.align_up(alignment).filter(|s| *s <= last)?;
-        Some((start, Sectors((last.0 - start.0).saturating_add(1))))
-    });
-    aligned.fold((Lba(0), Sectors(0)), |best, region| if region.1 > best.1 { region } else { best })
-}
-
 /// What the owner should know of the kernel command line.
 fn notes(seen: &Observation) -> Vec<String> {
     let rw = "the kernel command line has `rw`, so systemd could write to the image before burnonce began; \
@@ -482,36 +302,4 @@ fn notes(seen: &Observation) -> Vec<String> {
         .filter(|(there, _)| *there)
         .map(|(_, note)| note.to_owned())
         .collect()
-}
-
-/// What the owner should know of the table.
-fn table_notes(disk: &Disk, table: &Table, made: &Made) -> Vec<String> {
-    if made.published {
-        let mut notes =
-            vec![format!("/dev/{} was finished by an attempt before this one, and is used as it is", made.device)];
-        if matches!(table.scheme, Scheme::Gpt { primary_sound: false, .. } | Scheme::Gpt { backup_sound: false, .. }) {
-            let disk = &disk.name;
-            notes.push(format!(
-                "one of the two copies of the GPT is damaged; `gdisk /dev/{disk}` and its `w` repair it"
-            ));
-        }
-        return notes;
-    }
-    let note = match table.scheme {
-        Scheme::Mbr { .. } if disk.sectors.0 > table.last_usable.0.saturating_add(1) => {
-            let end = Sectors(table.last_usable.0 + 1).to_bytes(disk.sector_size);
-            Some(format!("an MBR partition table ends at {end}; what lies beyond stays unused"))
-        }
-        Scheme::Gpt { primary_sound: false, .. } => {
-            Some("the primary GPT is damaged; its backup was used, and both are written anew".to_owned())
-        }
-        Scheme::Gpt { backup_sound: false, .. } => {
-            Some("the backup GPT is missing or damaged; the primary was used, and both are written anew".to_owned())
-        }
-        Scheme::Gpt { backup_at_end: false, .. } => {
-            Some("the backup GPT is moved to the end of the card; the image was made for a smaller one".to_owned())
-        }
-        _ => None,
-    };
-    note.into_iter().collect()
 }

@@ -4,7 +4,7 @@ use crate::config::{self, Config};
 use crate::filesystem::{Content, Owner, Superblock};
 use crate::observation::{Disk, Observation, Place, Root};
 use crate::picture::{Card, SegmentKind, before_after, draw};
-use crate::plan::{beside_root, decide};
+use crate::plan::{behind_root, decide};
 use crate::refusal::{Refusal, aftermath, caption};
 use crate::step::{Plan, Step};
 use crate::table::Table;
@@ -92,7 +92,7 @@ pub fn to_text(seen: &Observation, decided: &Result<Plan, Refusal>) -> Result<St
 
 /// The picture's data. `upper` is the kernel name of the partition that is the upper.
 fn card(disk: &Disk, table: &Table, root: u32, upper: Option<&str>) -> Card {
-    let behind: Vec<u32> = beside_root(table, root).map(|p| p.number).collect();
+    let behind: Vec<u32> = behind_root(table, root).map(|p| p.number).collect();
     Card::from_table(&format!("/dev/{}", disk.name), disk.sectors.0, table, |number| {
         let name = disk.partition_name(number);
         let content = disk.contents.iter().find(|h| h.number == number).map(|h| &h.content);

@@ -9,8 +9,8 @@ use std::fmt;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "step", rename_all = "kebab-case")]
 pub enum Step {
-    /// Write into the configuration file that an attempt begins, before anything else is touched: a conversion that ends in a panic
-    /// or a watchdog reset is begun three times and no more.
+    /// Write into the configuration file that an attempt begins, before anything else is touched (but a seal that is in its way): a
+    /// conversion that ends in a panic or a watchdog reset is begun three times and no more.
     RecordAttempt {
         /// Which attempt this is, from 1.
         attempt: u32,

@@ -1,6 +1,7 @@
 //! A virtual card on a loop device, and a node that runs on it in a chroot: the agent sees its own `/proc`, `/sys` and `/dev`, and
 //! as `/` the second partition of the card.
 
+use burnonce::units::{Lba, Sectors};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use std::fs;
@@ -49,7 +50,7 @@ impl Card {
     /// A card of `mib` MiB with an image of two partitions on it.
     pub fn burned(mib: u64) -> Card {
         need_privileges();
-        let directory = tempfile::tempdir().unwrap();
+        let directory = memory();
         let card = Card { directory, device: None };
         let file = card.file();
         fs::File::create(&file).unwrap().set_len(mib << 20).unwrap();
@@ -86,22 +87,31 @@ impl Card {
         // A failed test may have left partitions on this loop device.
         forget_partitions(&device);
         for (number, start, size) in self.table() {
-            run("addpart", &[&device, &number.to_string(), &start.to_string(), &size.to_string()]);
+            let disk = fs::File::open(&device).unwrap();
+            burnonce::sys::add_kernel_partition(&disk, number, Lba(start), Sectors(size), 512).unwrap();
         }
         device
     }
 
     /// Power off: nothing of the machine's memory stays.
     pub fn eject(&mut self) {
-        let Some(device) = self.device.take() else { return };
+        if self.device.is_none() {
+            return;
+        }
         for mounted in ["node", "check"] {
             let at = self.directory.path().join(mounted);
             // What is not mounted need not be unmounted.
             let _ = Command::new("umount").args(["--recursive", "--quiet"]).arg(at).status();
         }
-        run("sync", &[]);
+        self.flush();
+        let device = self.device.take().unwrap_or_default();
         forget_partitions(&device);
         run("losetup", &["--detach", &device]);
+    }
+
+    /// Makes what was written through the loop device arrive in the card's file.
+    pub fn flush(&self) {
+        fs::File::open(self.device()).and_then(|d| d.sync_all()).unwrap();
     }
 
     /// The entries of the table that is on the card: number, first sector, sectors.
@@ -199,9 +209,14 @@ fn forget_partitions(device: &str) {
     let name = device.trim_start_matches("/dev/");
     for number in 1..=4 {
         if Path::new(&format!("/sys/block/{name}/{name}p{number}")).exists() {
-            run("delpart", &[device, &number.to_string()]);
+            burnonce::sys::forget_kernel_partition(&fs::File::open(device).unwrap(), number).unwrap();
         }
     }
+}
+
+/// A directory in memory, where there is one: a sparse card takes 300 MiB, and disks are slow.
+pub fn memory() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
 }
 
 /// Overwrites bytes of a file.

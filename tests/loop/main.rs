@@ -112,12 +112,12 @@ fn an_overlay_boot_finds_nothing_to_do_and_writes_nothing() {
         let stat = fs::read_to_string(card.device().replace("/dev", "/sys/block") + "/stat").unwrap();
         stat.split_whitespace().nth(6).unwrap().parse::<u64>().unwrap()
     };
-    run("sync", &[]);
+    card.flush();
     let before = written(&card);
     let output = card.burnonce(&["-v", "converge"]);
     assert_eq!(output.status.code(), Some(0), "{}", text(&output));
     assert!(text(&output).contains("this node runs on its overlay"), "{}", text(&output));
-    run("sync", &[]);
+    card.flush();
     assert_eq!(written(&card), before, "sectors written by a boot with nothing to do");
     let status = card.burnonce(&["status", "--json"]);
     let status: serde_json::Value = serde_json::from_slice(&status.stdout).unwrap();
@@ -185,7 +185,7 @@ fn a_table_that_changes_while_the_agent_works_is_not_overwritten() {
         446 + 32,
         &[0, 0xfe, 0xff, 0xff, 0x83, 0xfe, 0xff, 0xff, 0, 0xa0, 8, 0, 0, 0xa0, 8, 0],
     );
-    run("sync", &[]);
+    card.flush();
     let output = card.burnonce(&["-v", "converge", "--no-reboot"]);
     assert_eq!(output.status.code(), Some(3), "{}", text(&output));
     assert_eq!(card.table()[2], (3, 0x8_a000, 0x8_a000));

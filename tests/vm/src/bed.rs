@@ -76,10 +76,11 @@ impl Bed {
         &self.dir
     }
 
+    /// What is large goes, the logs stay.
     fn remove_cards(&self) -> Result<()> {
         for entry in std::fs::read_dir(&self.dir)? {
             let path = entry?.path();
-            if path.extension().is_some_and(|extension| extension == "img") {
+            if path.extension().is_some_and(|extension| extension == "img") || path.ends_with("vmlinuz") {
                 std::fs::remove_file(&path).with_context(|| format!("removing {}", path.display()))?;
             }
         }

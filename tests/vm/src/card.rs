@@ -5,6 +5,7 @@ use std::io::{Read, Seek, SeekFrom, Write};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Context, Result, anyhow, ensure};
 use serde_json::Value;
@@ -107,18 +108,24 @@ impl Card {
         file.write_all(bytes).with_context(|| format!("writing at {offset} of {}", self.path.display()))
     }
 
-    /// Feeds the table to sfdisk, e.g. `"3: start=…, size=…, type=83"` with the option `--append` or `-N3`.
-    pub fn edit_table(&self, options: &[&str], script: &str) -> Result<()> {
+    /// Adds a partition by a line of sfdisk's language, e.g. `start=2048, size=64MiB, type=83`.
+    pub fn add_partition(&self, line: &str) -> Result<()> {
         let mut child = Command::new("sfdisk")
-            .args(["--quiet", "--no-tell-kernel", "--no-reread"])
-            .args(options)
+            .args(["--quiet", "--no-tell-kernel", "--no-reread", "--append"])
             .arg(&self.path)
             .stdin(Stdio::piped())
             .spawn()
             .context("starting sfdisk")?;
-        child.stdin.take().expect("it is piped").write_all(script.as_bytes())?;
-        ensure!(child.wait()?.success(), "sfdisk refused {script:?} for {}", self.path.display());
+        child.stdin.take().expect("it is piped").write_all(line.as_bytes())?;
+        ensure!(child.wait()?.success(), "sfdisk refused {line:?} for {}", self.path.display());
         Ok(())
+    }
+
+    /// Takes partitions out of the table; what they hold stays.
+    pub fn delete_partitions(&self, numbers: &[&str]) -> Result<()> {
+        let mut sfdisk = Command::new("sfdisk");
+        sfdisk.args(["--quiet", "--no-tell-kernel", "--delete"]).arg(&self.path).args(numbers);
+        host::run(&mut sfdisk).map(drop)
     }
 
     /// Makes an ext4 in partition `number`, with the content of `files`.
@@ -145,7 +152,10 @@ impl Card {
 
     fn mount_with(&self, number: u32, options: &str) -> Result<Mounted> {
         let partition = self.partition(number)?;
-        let dir = PathBuf::from(format!("{}.p{number}", self.path.display()));
+        // Two scenarios may look at the same image.
+        static MOUNTS: AtomicU32 = AtomicU32::new(0);
+        let unique = MOUNTS.fetch_add(1, Ordering::Relaxed);
+        let dir = std::env::temp_dir().join(format!("burnonce-vm-{}-{unique}", std::process::id()));
         std::fs::create_dir_all(&dir).with_context(|| format!("making {}", dir.display()))?;
         let (offset, size) = (partition.offset(), partition.size * SECTOR);
         let options = format!("loop,offset={offset},sizelimit={size},{options}");

@@ -5,6 +5,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 
+use crate::card::Card;
 use crate::host;
 
 /// Which image to make.
@@ -69,6 +70,13 @@ impl Recipe {
         ensure!(output.status.success(), "making the image failed ({}): {command:?}", output.status);
         let path = PathBuf::from(String::from_utf8(output.stdout)?.trim());
         Ok(Image { path })
+    }
+}
+
+impl Image {
+    /// The image seen as a card, to look into it.
+    pub fn as_card(&self) -> Card {
+        Card { path: self.path.clone() }
     }
 }
 

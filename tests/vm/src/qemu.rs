@@ -12,8 +12,10 @@ pub struct Machine {
     pub clock: Option<String>,
     /// Words for the kernel behind those of cmdline.txt.
     pub words: Vec<String>,
-    /// Further drives: raw files, in the order in which the kernel shall find them behind the card.
-    pub drives: Vec<PathBuf>,
+    /// Other drives, raw files. The kernel finds them before the card, which shifts the card's name: vda, vdb, ...
+    pub other_drives: Vec<PathBuf>,
+    /// The lock switch of the card.
+    pub write_protected: bool,
 }
 
 /// What the firmware found on the boot partition, in files that QEMU can read.
@@ -40,11 +42,8 @@ impl Machine {
         qemu.args(["-no-reboot", "-machine", MACHINE, "-m", "768", "-smp", "1"]).args(accelerator(&firmware.kernel));
         qemu.arg("-kernel").arg(&firmware.kernel).arg("-initrd").arg(&firmware.initramfs);
         qemu.args(["-append", &self.command_line(firmware)]);
-        for (number, drive) in std::iter::once(card).chain(self.drives.iter().map(PathBuf::as_path)).enumerate() {
-            let id = format!("drive{number}");
-            qemu.args(["-drive", &format!("if=none,id={id},format=raw,cache=unsafe,file={}", drive.display())]);
-            qemu.args(["-device", &format!("virtio-blk-pci,drive={id}")]);
-        }
+        self.other_drives.iter().for_each(|drive| attach(&mut qemu, drive, false));
+        attach(&mut qemu, card, self.write_protected);
         qemu.args(["-netdev", &format!("user,id=net,hostfwd=tcp:127.0.0.1:{port}-:22")]);
         qemu.args(["-device", "virtio-net-pci,netdev=net,romfile="]);
         if let Some(clock) = &self.clock {
@@ -58,6 +57,14 @@ impl Machine {
         let words = std::iter::once(MACHINE_WORDS).chain(self.words.iter().map(String::as_str));
         words.fold(firmware.command_line.trim().to_owned(), |line, word| format!("{line} {word}"))
     }
+}
+
+/// Adds a disk. A cut of the power is not one of this machine, so its page cache may keep what the node has flushed.
+fn attach(qemu: &mut Command, file: &Path, read_only: bool) {
+    let id = format!("drive{}", qemu.get_args().count());
+    let read_only = if read_only { "on" } else { "off" };
+    let drive = format!("if=none,id={id},format=raw,cache=unsafe,read-only={read_only},file={}", file.display());
+    qemu.args(["-drive", &drive, "-device", &format!("virtio-blk-pci,drive={id}")]);
 }
 
 /// KVM where it works, else TCG. Under TCG a plain CPU model boots in half the time that `max` takes: guests pick vector

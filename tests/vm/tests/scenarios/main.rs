@@ -4,4 +4,9 @@
 //! sudo cargo test -p burnonce-vm --test scenarios -- --test-threads=2
 //! ```
 
-mod plain;
+mod checks;
+mod conversion;
+mod faults;
+mod hands_off;
+mod lifecycle;
+mod stock;

@@ -1,0 +1,94 @@
+//! What several scenarios look at.
+
+use anyhow::{Context, Result, ensure};
+use burnonce_vm::{Card, Node};
+use serde_json::Value;
+
+/// The exit code of `burnonce status` on a node that does not run as it was configured.
+const DEGRADED: i32 = 4;
+
+/// What `burnonce status --json` prints, and its exit code.
+pub fn status(node: &Node) -> Result<(Value, i32)> {
+    let answer = node.sudo("burnonce status --json")?;
+    let code = answer.code.context("burnonce status was killed")?;
+    let json = serde_json::from_str(&answer.stdout).with_context(|| format!("burnonce status printed {answer:?}"))?;
+    Ok((json, code))
+}
+
+/// The node runs on an overlay whose upper is on the third partition, is healthy, and its lower is sealed. Returns the status.
+pub fn is_converted(node: &Node) -> Result<Value> {
+    is_converted_on(node, "/dev/vda")
+}
+
+/// [`is_converted`], where the card is the disk `card`.
+pub fn is_converted_on(node: &Node, card: &str) -> Result<Value> {
+    let (json, code) = status(node)?;
+    ensure!(code == 0 && json["mode"] == "overlay" && json["degraded"] == false, "exit code {code}, {json:#}");
+    ensure!(json["upper"]["device"] == format!("{card}3"), "the upper is {}", json["upper"]);
+    let lower = &json["lower"];
+    ensure!(lower["device"] == format!("{card}2") && lower["sealed"] == true, "the lower is {lower}");
+    let mounts =
+        node.sh("findmnt -no FSTYPE /; findmnt -no SOURCE /media/root-rw; findmnt -no SOURCE,OPTIONS /media/root-ro")?;
+    ensure!(mounts.starts_with(&format!("overlay\n{card}3\n{card}2 ro")), "mounted are {mounts}");
+    Ok(json)
+}
+
+/// The node runs from its image as if burnonce were not there. Returns the status.
+pub fn is_plain(node: &Node) -> Result<Value> {
+    ensure!(node.sh("findmnt -no SOURCE,FSTYPE /")? == "/dev/vda2 ext4");
+    node.sh("touch /root/writable && rm /root/writable").context("root is not writable")?;
+    let (json, code) = status(node)?;
+    ensure!(code == 0 && json["mode"] == "plain" && json["degraded"] == false, "exit code {code}, {json:#}");
+    Ok(json)
+}
+
+/// The node runs on an overlay in memory, and says so wherever one would look. Returns the status.
+pub fn is_on_memory(node: &Node) -> Result<Value> {
+    let (json, code) = status(node)?;
+    ensure!(code == DEGRADED && json["mode"] == "memory" && json["degraded"] == true, "exit code {code}, {json:#}");
+    ensure!(json["reasons"].as_array().is_some_and(|reasons| !reasons.is_empty()), "no reason in {json:#}");
+    ensure!(node.sh("findmnt -no FSTYPE /")? == "overlay");
+    node.sh("touch /root/writable").context("the overlay in memory is not writable")?;
+    says(node, node.boots(), "DEGRADED")?;
+    ensure!(node.sudo("systemctl is-failed burnonce.service")?.code == Some(0), "burnonce.service has not failed");
+    Ok(json)
+}
+
+/// Every unit came up.
+pub fn nothing_failed(node: &Node) -> Result<()> {
+    let state = node.sudo("systemctl is-system-running --wait")?.stdout;
+    ensure!(
+        state.trim() == "running",
+        "the system is {}: {}",
+        state.trim(),
+        node.sh("systemctl --failed --no-legend")?
+    );
+    let cycles = node.sudo("journalctl -b --no-pager --grep 'ordering cycle'")?.stdout;
+    ensure!(!cycles.contains("Found ordering cycle"), "{cycles}");
+    Ok(())
+}
+
+/// The console of boot `number` has the agent saying `words`, however it was wrapped into lines.
+pub fn says(node: &Node, number: u32, words: &str) -> Result<()> {
+    let console = node.console_log(number)?;
+    ensure!(unwrapped(&console).contains(words), "the console of boot {number} does not say {words:?}");
+    Ok(())
+}
+
+/// The agent indents what it continues on the next line.
+fn unwrapped(console: &str) -> String {
+    console.split_whitespace().filter(|&word| word != "burnonce:").collect::<Vec<_>>().join(" ")
+}
+
+/// Nothing but a third entry has come into the table, and that fills the rest of the card, but for its alignment.
+pub fn has_third_partition(card: &Card, before: &Card) -> Result<()> {
+    let (now, old) = (card.table()?, before.table()?);
+    ensure!(now.id == old.id && now.label == old.label, "the table was {old:?} and is {now:?}");
+    ensure!(now.partitions.len() == 3 && now.partitions[..2] == old.partitions[..2], "it was {old:?} and is {now:?}");
+    let (root, upper) = (&now.partitions[1], &now.partitions[2]);
+    let sectors = std::fs::metadata(&card.path)?.len() / 512;
+    let slack = 2 * 8192; // an alignment of 4 MiB at both ends
+    ensure!(upper.number == 3 && upper.start >= root.end() && upper.start - root.end() < slack, "{now:?}");
+    ensure!(upper.end() <= sectors && sectors - upper.end() < slack, "{now:?} on a card of {sectors} sectors");
+    Ok(())
+}

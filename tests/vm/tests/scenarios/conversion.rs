@@ -1,0 +1,191 @@
+//! Cards that are converted: the first boot makes the upper, the second is a first boot.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use burnonce_vm::{Card, Image, Node, Recipe, host, scenario, tree};
+
+use crate::checks;
+
+/// The only file that conversion changes in the image.
+const CONFIGURATION: &str = "etc/overlayroot.local.conf";
+
+#[test]
+fn first_boot_to_overlay() {
+    scenario("first_boot_to_overlay", |bed| {
+        let image = Recipe::stock().make()?;
+        let mut node = bed.node(bed.card(&image)?);
+        node.machine.clock = Some("1970-01-01".to_owned());
+        ensure!(node.settle(2)? == 2, "it was not exactly one restart");
+        checks::is_converted(&node)?;
+        checks::nothing_failed(&node)?;
+        node.sh("echo kept >/root/written")?;
+        node.shutdown()?;
+
+        checks::has_third_partition(&node.card, &image.as_card())?;
+        let boot_code = |card: &Card| Ok::<_, anyhow::Error>(card.first_sector()?[..446].to_vec());
+        ensure!(boot_code(&node.card)? == boot_code(&image.as_card())?, "boot code or disk signature has changed");
+        first_boot_went_to_upper(&node.card)?;
+        ensure!(node.card.mount(3)?.text("overlay/root/written")? == "kept\n");
+        lower_is_as_burned(&node.card, &image, &[CONFIGURATION])?;
+        third_boot_changes_nothing(&mut node)
+    });
+}
+
+/// What a node makes on its first boot is in the upper; what conversion has to say is beside it.
+fn first_boot_went_to_upper(card: &Card) -> Result<()> {
+    let upper = card.mount(3)?;
+    ensure!(upper.text("overlay/var/lib/demo/ran")? == "cloud-init ran\n", "cloud-init did not run exactly once");
+    ensure!(upper.text("overlay/etc/machine-id")?.trim().len() == 32, "the upper has no machine-id");
+    for made in ["etc/ssh/ssh_host_ed25519_key", "var/lib/cloud/instance", "home/node/.ssh/authorized_keys"] {
+        ensure!(upper.has(&format!("overlay/{made}")), "{made} is not in the upper");
+    }
+    let logs: Vec<_> = std::fs::read_dir(upper.path().join("burnonce/log"))?.collect::<Result<_, _>>()?;
+    ensure!(logs.len() == 1, "there are {} conversion logs", logs.len());
+    let log = std::fs::read_to_string(logs[0].path())?;
+    ensure!(log.contains("converting this node"), "the conversion log is {log}");
+    Ok(())
+}
+
+/// File by file the lower is the image, but for files whose names begin as `allowed`, one each.
+fn lower_is_as_burned(card: &Card, image: &Image, allowed: &[&str]) -> Result<()> {
+    let (lower, burned) = (card.mount(2)?, image.as_card().mount(2)?);
+    let differing = tree::differences(burned.path(), lower.path())?;
+    let as_allowed = differing.len() == allowed.len() && differing.iter().zip(allowed).all(|(d, a)| d.starts_with(a));
+    ensure!(as_allowed, "the lower differs from the image in {differing:?}");
+    ensure!(lower.text("etc/machine-id")?.is_empty(), "the lower has a machine-id");
+    Ok(())
+}
+
+/// What must not change in a boot with nothing to do.
+#[derive(Debug, PartialEq)]
+struct Untouched {
+    table: Vec<u8>,
+    boot: String,
+    root: String,
+    /// The agent's own directory on the upper.
+    state: BTreeMap<PathBuf, Option<Vec<u8>>>,
+}
+
+impl Untouched {
+    fn of(card: &Card) -> Result<Self> {
+        let upper = card.mount(3)?;
+        let dir = upper.path().join("burnonce");
+        let mut state = BTreeMap::new();
+        for (path, metadata) in tree::walk(&dir)? {
+            let content = if metadata.is_file() { Some(std::fs::read(dir.join(&path))?) } else { None };
+            state.insert(path, content);
+        }
+        Ok(Self { table: card.first_sector()?, boot: card.boot_digest()?, root: card.root_digest()?, state })
+    }
+}
+
+fn third_boot_changes_nothing(node: &mut Node) -> Result<()> {
+    let before = Untouched::of(&node.card)?;
+    ensure!(node.settle(1)? == 1);
+    let status = checks::is_converted(node)?;
+    ensure!(status["converge"]["outcome"] == "converged", "converge: {}", status["converge"]);
+    ensure!(node.sh("cat /root/written; cat /var/lib/demo/ran")? == "kept\ncloud-init ran");
+    checks::nothing_failed(node)?;
+    println!("vm: a boot with nothing to do: converge took {} ms", status["converge"]["took_ms"]);
+    node.shutdown()?;
+    ensure!(Untouched::of(&node.card)? == before, "a boot with nothing to do has written to the card");
+    Ok(())
+}
+
+#[test]
+fn gpt() {
+    scenario("gpt", |bed| {
+        let image = Recipe::stock().gpt().make()?;
+        let mut node = bed.node(bed.card(&image)?);
+        ensure!(node.settle(2)? == 2, "it was not exactly one restart");
+        checks::is_converted(&node)?;
+        checks::nothing_failed(&node)?;
+        node.shutdown()?;
+        checks::has_third_partition(&node.card, &image.as_card())?;
+        lower_is_as_burned(&node.card, &image, &[CONFIGURATION])?;
+        let verdict = host::run(Command::new("sgdisk").arg("-v").arg(&node.card.path))?;
+        ensure!(verdict.contains("No problems found"), "sgdisk -v: {verdict}");
+        Ok(())
+    });
+}
+
+#[test]
+fn stale_initramfs() {
+    scenario("stale_initramfs", |bed| {
+        let image = Recipe::stock().stale_initramfs().make()?;
+        let mut node = bed.node(bed.card(&image)?);
+        ensure!(node.settle(3)? == 3, "it was not one restart after rebuilding and one after converting");
+        checks::is_converted(&node)?;
+        checks::nothing_failed(&node)?;
+        ensure!(node.sh("cat /var/lib/demo/ran")? == "cloud-init ran");
+        checks::says(&node, 1, "the initramfs of this image has no overlayroot")?;
+        checks::says(&node, 2, "converting this node")?;
+        node.shutdown()?;
+        checks::has_third_partition(&node.card, &image.as_card())?;
+        first_boot_went_to_upper(&node.card)?;
+        lower_is_as_burned(&node.card, &image, &["boot/initrd.img-", CONFIGURATION])?;
+        let rebuilt = node.card.read_boot("initrd.img")?;
+        ensure!(rebuilt != image.as_card().read_boot("initrd.img")?, "the initramfs that boots is still the stale one");
+        Ok(())
+    });
+}
+
+#[test]
+fn placeholder() {
+    scenario("placeholder", |bed| {
+        let image = Recipe::stock().make()?;
+        let card = bed.card(&image)?;
+        let start = card.partition(2)?.end();
+        card.add_partition(&format!("start={start}, size=64MiB, type=83\n"))?;
+        card.make_ext4(3, "burnonce", None)?;
+        let mut node = bed.node(card);
+        ensure!(node.settle(2)? == 2, "it was not exactly one restart");
+        checks::is_converted(&node)?;
+        checks::nothing_failed(&node)?;
+        node.shutdown()?;
+        checks::has_third_partition(&node.card, &image.as_card())?;
+        first_boot_went_to_upper(&node.card)?;
+        lower_is_as_burned(&node.card, &image, &[CONFIGURATION])
+    });
+}
+
+/// Debian's own Pi images boot with `rw`: root is writable before the agent runs, and PID 1 writes a machine-id.
+#[test]
+fn rw_on_command_line() {
+    scenario("rw_on_command_line", |bed| {
+        let image = Recipe::stock().make()?;
+        let card = bed.card(&image)?;
+        let line = card.boot_text("cmdline.txt")?.context("the image has no cmdline.txt")?;
+        card.write_boot("cmdline.txt", &format!("{} rw\n", line.trim()))?;
+        let mut node = bed.node(card);
+        ensure!(node.settle(2)? == 2, "it was not exactly one restart");
+        checks::is_converted(&node)?;
+        checks::nothing_failed(&node)?;
+        node.shutdown()?;
+        checks::has_third_partition(&node.card, &image.as_card())?;
+        lower_is_as_burned(&node.card, &image, &[CONFIGURATION])
+    });
+}
+
+/// The power goes while the agent is at work, once at each of its steps; each next boot goes on from what it finds.
+#[test]
+fn power_cuts() {
+    scenario("power_cuts", |bed| {
+        let image = Recipe::stock().make()?;
+        for step in ["make an ext4", "write partition 3", "configure the overlay", "seal the image"] {
+            let mut node = bed.node(bed.card(&image)?);
+            node.power_on()?;
+            node.wait_for(step)?;
+            node.kill()?;
+            let boots = node.settle(2).with_context(|| format!("after a cut at {step:?}"))?;
+            checks::is_converted(&node).with_context(|| format!("after a cut at {step:?}, {boots} boots"))?;
+            node.shutdown()?;
+            checks::has_third_partition(&node.card, &image.as_card())?;
+            lower_is_as_burned(&node.card, &image, &[CONFIGURATION])?;
+        }
+        Ok(())
+    });
+}

@@ -1,0 +1,73 @@
+//! Changing the image of a converted node, and the package coming and going on a running one.
+
+use anyhow::{Context, Result, ensure};
+use burnonce_vm::{Node, Recipe, image, scenario};
+
+use crate::checks;
+
+#[test]
+fn maintain() {
+    scenario("maintain", |bed| {
+        let image = Recipe::stock().make()?;
+        let mut node = bed.node(bed.converted(&image)?);
+        ensure!(node.settle(1)? == 1);
+        node.sh("burnonce maintain touch /etc/via-maintain")?;
+        let status = checks::is_converted(&node)?;
+        ensure!(status["lower"]["writable"] == false, "the lower is still writable");
+        let failing = node.sudo("burnonce maintain false")?;
+        ensure!(failing.code == Some(1), "a command that fails inside gave {failing:?}");
+        checks::is_converted(&node).context("after a command that failed inside")?;
+        node.reboot()?;
+        ensure!(node.settle(1)? == 1);
+        node.sh("test -e /media/root-ro/etc/via-maintain && test -e /etc/via-maintain")?;
+        checks::is_converted(&node)?;
+        checks::nothing_failed(&node)?;
+        node.shutdown()?;
+        ensure!(node.card.mount(2)?.has("etc/via-maintain"), "the change is not in the lower");
+        ensure!(!node.card.mount(3)?.has("overlay/etc/via-maintain"), "the change is in the upper");
+        Ok(())
+    });
+}
+
+#[test]
+fn install_on_running() {
+    scenario("install_on_running", |bed| {
+        let image = Recipe::stock().without_package().make()?;
+        let card = bed.card(&image)?;
+        // A stock image grows its root over the whole card on first boot; then there would be nothing left to take.
+        let seed = card.boot_text("user-data")?.context("the image has no user-data")?;
+        card.write_boot("user-data", &format!("{seed}growpart: {{mode: 'off'}}\nresize_rootfs: false\n"))?;
+        let mut node = bed.node(card);
+        ensure!(node.settle(1)? == 1);
+        node.send(&image::package()?, "/tmp/burnonce.deb")?;
+
+        install(&node)?;
+        node.sh("dpkg --purge burnonce")?;
+        let left = node.sh("find /etc /usr /var/lib /boot -xdev -name '*burnonce*' -o -name overlayroot.local.conf")?;
+        ensure!(left.is_empty(), "a purge left {left}");
+
+        install(&node)?;
+        node.reboot()?;
+        ensure!(node.card.table()?.partitions.len() == 2, "it was converted before the restart");
+        ensure!(node.settle(2)? == 2, "the restart did not convert");
+        checks::is_converted(&node)?;
+        checks::nothing_failed(&node)?;
+
+        let removal = node.sudo("dpkg --remove burnonce")?;
+        ensure!(removal.code != Some(0), "the removal on the overlay was not refused");
+        ensure!(removal.stderr.contains("burnonce maintain"), "the refusal says {removal:?}");
+        checks::is_converted(&node).context("after a removal that was refused")?;
+        node.shutdown()
+    });
+}
+
+/// Installs the package on a running node, which stays what it is until it is restarted.
+fn install(node: &Node) -> Result<()> {
+    node.sh("dpkg --install /tmp/burnonce.deb")?;
+    ensure!(node.sh("findmnt -no SOURCE,FSTYPE /")? == "/dev/vda2 ext4");
+    ensure!(node.sh("lsblk -nro NAME /dev/vda | wc -l")? == "3", "a partition was made on the spot");
+    ensure!(node.sh("systemctl is-enabled burnonce.service")? == "enabled");
+    node.sh("systemctl start multi-user.target").context("starting a target that wants burnonce.service")?;
+    ensure!(node.sudo("test -e /etc/overlayroot.local.conf")?.code == Some(1), "it was configured on the spot");
+    Ok(())
+}
