@@ -78,7 +78,7 @@ lint: $(filter target/%,$(cargo_deny)) ## formatting, clippy, licences, shell sc
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	cargo fetch --locked
 	$(cargo_deny) --offline --locked check --hide-inclusion-graph licenses bans sources
-	shellcheck share/overlayroot.local.conf $(shell find initramfs -type f) debian/burnonce.p* .ci/run $(wildcard tests/*.sh)
+	shellcheck share/overlayroot.local.conf $(shell find initramfs -type f) debian/burnonce.p* .ci/run $(wildcard tests/*.sh tests/vm/*.sh)
 
 .PHONY: audit
 audit: $(filter target/%,$(cargo_deny)) ## look for known vulnerabilities in the dependencies (network)
