@@ -84,20 +84,9 @@ fn converge(options: &Options, console: &mut Console) -> Result<End> {
     let loaded = config::load(&root.join(config::PATH.trim_start_matches('/')));
     let config = loaded.as_ref().map_or_else(|_| Config::default(), Clone::clone);
     let seen = observe::observe(root, &config)?;
-    release_check(root);
     match plan::decide(&seen, &loaded) {
         Err(refusal) => Ok(refuse(root, &seen, &refusal, console)),
         Ok(plan) => pursue(&plan, &seen, &config, options, console),
-    }
-}
-
-/// The configuration mounts the upper in the initramfs to look at it, and leaves it mounted for overlayroot; where burnonce's own
-/// script is not in the initramfs, this is what unmounts it.
-fn release_check(root: &Path) {
-    let check = root.join(RUN).join("check");
-    // Most often it is not mounted any more.
-    if check.exists() && nix::mount::umount(&check).is_ok() {
-        log::debug!("unmounted {}, which the initramfs left", check.display());
     }
 }
 
