@@ -61,7 +61,7 @@ impl Facts {
         let state = u16_at(0x3A);
         let incompat = u32_at(0x60);
         let high = if incompat & INCOMPAT_64BIT != 0 { u64::from(u32_at(0x150)) } else { 0 };
-        let blocks = high << 32 | u64::from(u32_at(0x4));
+        let blocks = (high << 32) | u64::from(u32_at(0x4));
         let block = 1u64.checked_shl(u32_at(0x18).saturating_add(10)).unwrap_or(u64::MAX);
         Some(Facts {
             label: text(&bytes[0x78..0x88]),

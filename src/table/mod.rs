@@ -203,7 +203,7 @@ fn read_at(disk: &mut (impl Read + Seek), offset: u64, length: usize) -> io::Res
 
 /// The little-endian number of N bytes at `at`.
 fn number_at<const N: usize>(bytes: &[u8], at: usize) -> u64 {
-    bytes[at..at + N].iter().rev().fold(0, |number, &byte| number << 8 | u64::from(byte))
+    bytes[at..at + N].iter().rev().fold(0, |number, &byte| (number << 8) | u64::from(byte))
 }
 
 /// One entry as the disk has it, before it is judged: slot, first and last sector (less than the first: no sectors).
