@@ -412,7 +412,7 @@ fn a_header_with_impossible_numbers_is_refused() {
 
 /// CRC-32 as GPT uses it, bit by bit: not gptman's.
 fn crc32(bytes: &[u8]) -> u32 {
-    let step = |crc: u32| if crc & 1 == 1 { crc >> 1 ^ 0xEDB8_8320 } else { crc >> 1 };
+    let step = |crc: u32| if crc & 1 == 1 { (crc >> 1) ^ 0xEDB8_8320 } else { crc >> 1 };
     !bytes.iter().fold(u32::MAX, |crc, &byte| (0..8).fold(crc ^ u32::from(byte), |crc, _| step(crc)))
 }
 
@@ -508,7 +508,7 @@ proptest! {
         let after = change(&before, &wanted).unwrap();
         let length = sectors(&disk);
         for patch in prepare(&mut disk, &before, &wanted, SECTOR, length).unwrap() {
-            check_cut(&disk, &patch, |i| seed >> (i % 64) & 1 == 1, &[&before, &after], name);
+            check_cut(&disk, &patch, |i| (seed >> (i % 64)) & 1 == 1, &[&before, &after], name);
             apply(&mut disk, &patch, |_| true);
         }
     }
