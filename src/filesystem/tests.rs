@@ -198,11 +198,15 @@ fn content_is_recognised() {
     said("sgdisk", &["-n", "1:2048:4095", path(&table)]);
     assert_eq!(probe(table.path()).unwrap(), Content::Other { name: "gpt partition table".to_owned(), label: None });
 
-    // The signature of a romfs beside an ext4 superblock: which of them is the content?
+    // The signature of a romfs beside an ext4 superblock. blkid of Debian 12 does not decide which of them is the content, that of
+    // Debian 13 takes ext4; nothing else would do.
     let both = plain(&[]);
     change_bytes(&both, 0, b"-rom1fs-");
-    let name = "ambivalent (signatures of more than one kind)".to_owned();
-    assert_eq!(probe(both.path()).unwrap(), Content::Other { name, label: None });
+    match probe(both.path()).unwrap() {
+        Content::Other { name, label: None } => assert_eq!(name, "ambivalent (signatures of more than one kind)"),
+        Content::Ext(superblock) => assert_eq!(superblock.owner, Owner::Empty),
+        other => panic!("{other:?}"),
+    }
 }
 
 #[test]
