@@ -55,7 +55,6 @@ fn lower_is_as_burned(card: &Card, image: &Image, allowed: &[&str]) -> Result<()
     let differing = tree::differences(burned.path(), lower.path())?;
     let as_allowed = differing.len() == allowed.len() && differing.iter().zip(allowed).all(|(d, a)| d.starts_with(a));
     ensure!(as_allowed, "the lower differs from the image in {differing:?}");
-    ensure!(lower.text("etc/machine-id")?.is_empty(), "the lower has a machine-id");
     Ok(())
 }
 
@@ -152,7 +151,8 @@ fn placeholder() {
     });
 }
 
-/// Debian's own Pi images boot with `rw`: root is writable before the agent runs, and PID 1 writes a machine-id.
+/// Debian's own Pi images boot with `rw`: root is writable before the agent runs, and PID 1 writes a machine-id into the
+/// image. That is all that differs then.
 #[test]
 fn rw_on_command_line() {
     scenario("rw_on_command_line", |bed| {
@@ -166,7 +166,7 @@ fn rw_on_command_line() {
         checks::nothing_failed(&node)?;
         node.shutdown()?;
         checks::has_third_partition(&node.card, &image.as_card())?;
-        lower_is_as_burned(&node.card, &image, &[CONFIGURATION])
+        lower_is_as_burned(&node.card, &image, &["etc/machine-id", CONFIGURATION])
     });
 }
 
