@@ -6,7 +6,7 @@ use crate::files;
 use crate::filesystem;
 use crate::mounted::{self, Mounted};
 use crate::observation::Disk;
-use crate::overlay::{self, Counts};
+use crate::overlay::{self, Configuration, Counts};
 use crate::state::{self, State};
 use crate::step::{Plan, Step};
 use crate::sys;
@@ -40,32 +40,42 @@ pub struct Failure {
     pub step: String,
     /// Why.
     pub error: anyhow::Error,
+    /// The overlay was configured by then: the next boot is one.
+    pub configured: bool,
 }
 
 /// Carries out the steps of `plan` in their order, at most `limit` of them, and says each on the console. Returns only where there
 /// is no restart in it, or where a step failed before the configuration was written.
 ///
 /// # Errors
-/// The first step that failed. Once the overlay is configured the machine is restarted whatever fails: to let this boot go on
-/// would be to write to the lower.
+/// The first step that failed. Once the overlay is configured, it is the restart alone that can fail: whatever else does, to let this
+/// boot go on would be to write to the lower.
 pub fn run(plan: &Plan, machine: &Machine, console: &mut Console, limit: usize) -> Result<(), Failure> {
     let total = plan.steps.len();
     let mut configured = false;
     for (number, step) in (1..).zip(plan.steps.iter().take(limit)) {
         console.step(number, total, step);
         match apply(step, machine, console) {
-            Ok(()) => {
-                configured |= matches!(step, Step::WriteConfiguration { .. });
-                console.done("");
-            }
-            Err(error) if configured => console.warn(format_args!("that failed: {error:#}")),
+            Ok(()) => console.done(""),
             Err(error) => {
-                forget_unpublished(plan, machine);
-                return Err(Failure { step: step.to_string(), error });
+                // The file can be there though something after it failed.
+                configured |= matches!(step, Step::WriteConfiguration { .. }) && is_configured(machine);
+                if !configured || *step == Step::Reboot {
+                    forget_unpublished(plan, machine);
+                    return Err(Failure { step: step.to_string(), error, configured });
+                }
+                console.warn(format_args!("that failed: {error:#}"));
             }
         }
+        configured |= matches!(step, Step::WriteConfiguration { .. });
     }
     Ok(())
+}
+
+/// Whether the complete configuration is on the lower.
+fn is_configured(machine: &Machine) -> bool {
+    let text = fs::read_to_string(machine.conf_path());
+    text.is_ok_and(|text| matches!(overlay::parse(&text), Configuration::Complete(_)))
 }
 
 fn apply(step: &Step, machine: &Machine, console: &Console) -> Result<()> {
@@ -92,7 +102,7 @@ fn apply(step: &Step, machine: &Machine, console: &Console) -> Result<()> {
             let content = stage(root, &State::new(made_for, *attempt))?;
             filesystem::make(&machine.node(device), *length, &content)?;
             // The kernel that made it must be able to use it, before anything points at it.
-            Mounted::new(&machine.node(device), "ext4", &root.join(RUN).join("upper"), false)?.close()
+            Mounted::new(&machine.node(device), "ext4", &root.join(RUN).join("upper"), true)?.close()
         }
         Step::PublishTable { before, change, .. } => machine.publish(before, change),
         Step::WriteConfiguration { attempt } => {
@@ -100,6 +110,8 @@ fn apply(step: &Step, machine: &Machine, console: &Console) -> Result<()> {
             write_configuration(machine, &overlay::complete(&counts))?;
             mounted::quiesce(root, machine.reboot)
         }
+        Step::MakeReadOnly { directory } if directory == "/" => mounted::quiesce(root, machine.reboot),
+        Step::MakeReadOnly { directory } => mounted::remount(&root.join(directory.trim_start_matches('/')), false),
         Step::Seal { device } => filesystem::seal(&machine.node(device)),
         Step::Unseal { device } => filesystem::unseal(&machine.node(device)),
         Step::KeepLog { device } => keep_log(machine, device, console),
@@ -120,6 +132,10 @@ fn apply(step: &Step, machine: &Machine, console: &Console) -> Result<()> {
 }
 
 impl Machine<'_> {
+    fn conf_path(&self) -> PathBuf {
+        self.root.join(self.conf.strip_prefix("/").unwrap_or(self.conf))
+    }
+
     fn node(&self, name: &str) -> PathBuf {
         self.root.join("dev").join(name)
     }
@@ -137,8 +153,7 @@ impl Machine<'_> {
 
 /// Writes overlayroot's configuration into the lower, and flushes it.
 fn write_configuration(machine: &Machine, text: &str) -> Result<()> {
-    let path = machine.root.join(machine.conf.strip_prefix("/").unwrap_or(machine.conf));
-    mounted::with_root_writable(machine.root, || files::replace(&path, text))
+    mounted::with_root_writable(machine.root, || files::replace(&machine.conf_path(), text))
 }
 
 /// Writes down what an attempt failed on, for the refusal that follows the last one. Best effort: the card may be what failed.
@@ -205,7 +220,8 @@ fn forget_unpublished(plan: &Plan, machine: &Machine) {
 fn restart(root: &Path, console: &Console) -> anyhow::Error {
     nix::unistd::sync();
     if let Err(error) = mounted::quiesce(root, true) {
-        return error;
+        // The journal of a file system that is writable at a restart is replayed; a boot that goes on is worse.
+        log::warn!("{error:#}");
     }
     console.settle();
     match nix::sys::reboot::reboot(nix::sys::reboot::RebootMode::RB_AUTOBOOT) {

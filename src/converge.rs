@@ -5,10 +5,11 @@ use crate::config::{self, Config, Led};
 use crate::console::Console;
 use crate::led::Blink;
 use crate::observation::{Observation, Root};
+use crate::output::print;
 use crate::overlay::{Configuration, Counts};
 use crate::refusal::{Refusal, aftermath};
 use crate::step::{Plan, Purpose, Step};
-use crate::{Exit, mounted, notice, observe, plan};
+use crate::{Exit, files, mounted, notice, observe, overlay, plan};
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use std::fs;
@@ -51,7 +52,9 @@ const PREPARE: &str = "run/burnonce/prepare";
 
 /// Runs it. The console of the node has said everything when this returns.
 pub fn run(options: Options) -> Exit {
-    let mut console = Console::open(options.root);
+    // A unit that failed is started again whenever another one is: the consoles have heard it all.
+    let again = options.root.join(OUTCOME).exists() && !options.late;
+    let mut console = if again { Console::silent() } else { Console::open(options.root) };
     let (exit, outcome, message) = match converge(&options, &mut console) {
         Ok(end) => end,
         Err(error) => {
@@ -84,6 +87,10 @@ fn converge(options: &Options, console: &mut Console) -> Result<End> {
     let loaded = config::load(&root.join(config::PATH.trim_start_matches('/')));
     let config = loaded.as_ref().map_or_else(|_| Config::default(), Clone::clone);
     let seen = observe::observe(root, &config)?;
+    if options.late {
+        // Asked for once: were this unit started again in the same boot, it would have nothing to do.
+        files::remove(&root.join(PREPARE))?;
+    }
     match plan::decide(&seen, &loaded) {
         Err(refusal) => Ok(refuse(root, &seen, &refusal, console)),
         Ok(plan) => pursue(&plan, &seen, &config, options, console),
@@ -120,7 +127,12 @@ fn pursue(plan: &Plan, seen: &Observation, config: &Config, options: &Options, c
     }
     match &plan.purpose {
         Purpose::Nothing => {
-            console.say(overlay_line(seen));
+            // The console hears of it once: a boot with nothing to do is to be short, and a serial line is slow.
+            if is_first_overlay_boot(options.root) {
+                console.say(overlay_line(seen));
+            } else {
+                log::info!("{}", overlay_line(seen));
+            }
             Ok((Exit::Done, "converged", String::new()))
         }
         Purpose::Off { why } => {
@@ -140,12 +152,11 @@ fn pursue(plan: &Plan, seen: &Observation, config: &Config, options: &Options, c
             }
             Ok((Exit::Degraded, "degraded", reasons.join("; ")))
         }
-        Purpose::Convert | Purpose::Prepare if options.reboot && !is_booting(options, seen)? => {
+        Purpose::Convert | Purpose::Prepare if !is_booting(options, seen)? => {
             let message = "the next boot of this node does that: restart it. \
                            To do it now would cut off whatever runs, and what has been written since the boot began would be \
                            in the image for good";
-            print!("{plan}");
-            println!("{message}.");
+            print(format_args!("{plan}{message}.\n"));
             Ok((Exit::Refused, "refused", message.to_owned()))
         }
         Purpose::Prepare if !options.late => {
@@ -169,12 +180,19 @@ fn pursue(plan: &Plan, seen: &Observation, config: &Config, options: &Options, c
     }
 }
 
-/// Whether this is the unit's run in a boot, and not a command that somebody typed on a node that is at work: systemd has started this
-/// very process (`SYSTEMD_EXEC_PID`, systemd.exec(5)), and for a conversion nothing has made root writable yet.
+/// Whether this is the unit's run in a boot, and not a command that somebody typed on a node that is at work, nor a unit that was
+/// started again: systemd has started this very process (`SYSTEMD_EXEC_PID`, systemd.exec(5)), and for a conversion nothing has made root
+/// writable yet; where the kernel command line did, this is the first run. Without a restart it may be typed, as tests do.
 fn is_booting(options: &Options, seen: &Observation) -> Result<bool> {
     let by_systemd = std::env::var("SYSTEMD_EXEC_PID").is_ok_and(|pid| pid == std::process::id().to_string());
-    let early = options.late || seen.cmdline.rw || mounted::is_read_only(options.root)?;
-    Ok(by_systemd && early)
+    let first = seen.cmdline.rw && !options.root.join(OUTCOME).exists();
+    let early = options.late || first || mounted::is_read_only(options.root)?;
+    Ok((by_systemd || !options.reboot) && early)
+}
+
+/// Whether this is the first boot on this upper: no program has written to it yet.
+fn is_first_overlay_boot(root: &Path) -> bool {
+    !root.join(overlay::UPPER.trim_start_matches('/')).join("overlay/var").exists()
 }
 
 /// The first lines of a conversion: what is about to happen, and how long one waits.
@@ -231,7 +249,10 @@ fn failed(plan: &Plan, seen: &Observation, machine: &Machine, failure: Failure) 
         }
         _ => None,
     });
-    if let Some((what, attempt, counts)) = begun {
+    if failure.configured {
+        return failure.error.context(format!("could not {}", failure.step));
+    }
+    if let Some((what, attempt, counts)) = begun.filter(|_| failure.step != Step::Reboot.to_string()) {
         apply::record_failure(machine, counts, &failure);
         let most = plan::MAX_ATTEMPTS;
         let next = if attempt < most { "The next boot tries again" } else { "burnonce does not try again" };

@@ -47,7 +47,12 @@ pub struct Superblock {
 #[serde(tag = "owner", rename_all = "kebab-case")]
 pub enum Owner {
     /// `/burnonce/state.json` is there, with this text (at most 64 KiB are read).
-    Ours { state: String },
+    /// `used`: the overlay's upper directory has something in it, so a node has run on it.
+    Ours {
+        state: String,
+        #[serde(default)]
+        used: bool,
+    },
     /// Only `lost+found`.
     Empty,
     /// Something else: the first names, sorted.

@@ -28,6 +28,7 @@ pub mod mounts;
 pub mod notice;
 pub mod observation;
 pub mod observe;
+pub mod output;
 pub mod overlay;
 pub mod picture;
 pub mod plan;
@@ -45,20 +46,26 @@ use std::process::{ExitCode, Termination};
 /// How the program ends; the man page lists the same numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
-    /// Done, or nothing to do.
-    Done = 0,
-    /// Something failed.
-    Failed = 1,
-    /// The command line is wrong.
-    Usage = 2,
-    /// Hands off: the machine was left as it is.
-    Refused = 3,
-    /// The node does not run as it was configured.
-    Degraded = 4,
+    /// 0: done, or nothing to do.
+    Done,
+    /// 1: something failed.
+    Failed,
+    /// 3: hands off: the machine was left as it is. (2, a wrong command line, is clap's.)
+    Refused,
+    /// 4: the node does not run as it was configured.
+    Degraded,
+    /// The exit code of the command that `maintain` ran.
+    Of(u8),
 }
 
 impl Termination for Exit {
     fn report(self) -> ExitCode {
-        ExitCode::from(self as u8)
+        ExitCode::from(match self {
+            Exit::Done => 0,
+            Exit::Failed => 1,
+            Exit::Refused => 3,
+            Exit::Degraded => 4,
+            Exit::Of(code) => code,
+        })
     }
 }

@@ -2,6 +2,7 @@
 
 use burnonce::cli::{Cli, Command};
 use burnonce::converge::{self, Options};
+use burnonce::output::tell;
 use burnonce::{Exit, config, logging, maintain, preview, status};
 use clap::Parser;
 use std::path::Path;
@@ -16,7 +17,7 @@ fn main() -> Exit {
     logging::start(cli.verbose, level);
     let reads_a_file = matches!(&cli.command, Command::Plan { from: Some(_), .. });
     if !reads_a_file && !nix::unistd::geteuid().is_root() {
-        eprintln!("burnonce: the disk can be read by root only; run it with sudo");
+        tell("the disk can be read by root only; run it with sudo");
         return Exit::Failed;
     }
     let converge = Options { root, started, reboot: true, limit: usize::MAX, late: false };
@@ -30,7 +31,7 @@ fn main() -> Exit {
         Command::Maintain { command } => maintain::run(&command),
     };
     result.unwrap_or_else(|error| {
-        eprintln!("burnonce: {error:#}");
+        tell(format_args!("{error:#}"));
         Exit::Failed
     })
 }

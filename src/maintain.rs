@@ -6,14 +6,16 @@
 use crate::config::{self, Config};
 use crate::mounted;
 use crate::observation::{Observation, Place, Root};
+use crate::output::tell;
 use crate::overlay::{self, Configuration};
 use crate::{Exit, filesystem, observe, sys};
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
+use nix::fcntl::{Flock, FlockArg};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use std::fs;
+use std::fs::{self, File};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -25,34 +27,41 @@ pub const ENVIRONMENT: &str = "BURNONCE_MAINTAIN";
 /// What the tree of the lower needs from the running system.
 const BORROWED: [&str; 5] = ["/dev", "/proc", "/sys", "/run", "/boot/firmware"];
 
-/// Signals that must not end the parent: it lives on to seal.
+/// Where a running `maintain` holds its lock.
+const LOCK: &str = "/run/burnonce/maintain.lock";
+
+/// Signals that must not end this process, which lives on to seal; the command gets them as usual.
 const IGNORED: [Signal; 5] = [Signal::SIGINT, Signal::SIGQUIT, Signal::SIGHUP, Signal::SIGTERM, Signal::SIGPIPE];
+/// Ignored by the command, too: one that a Ctrl-Z has stopped would keep the image open without an end. A shell sees to its own.
+const IGNORED_BY_ALL: [Signal; 1] = [Signal::SIGTSTP];
 
 /// Runs `command` (a shell, where it is empty) in the lower, as root there.
 ///
 /// # Errors
-/// The node does not run on an overlay; the lower could not be made writable. An exit code other than 0 of the command is no error,
-/// but gives [`Exit::Failed`].
+/// The node does not run on an overlay; another `maintain` is at work; the lower could not be made writable. An exit code of the
+/// command is no error: it is handed on.
 pub fn run(command: &[String]) -> Result<Exit> {
     let config = config::load(Path::new(config::PATH)).unwrap_or_else(|_| Config::default());
     let seen = observe::observe(Path::new("/"), &config)?;
     let device = PathBuf::from("/dev").join(lower_of_overlay(&seen)?);
     let lower = Path::new(overlay::LOWER);
+    let _lock = lock()?;
     // Neither a Ctrl-C meant for the command nor a lost SSH connection may keep it from sealing.
     sys::ignore(&IGNORED);
+    sys::ignore(&IGNORED_BY_ALL);
     unshare(CloneFlags::CLONE_NEWNS).context("making a mount namespace")?;
     mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)
         .context("making the mounts private")?;
     let inside = open(&device, lower).and_then(|()| enter(lower, command));
     let closed = close(&device, lower, &config);
     if let Err(error) = &closed {
-        eprintln!("burnonce: the image is NOT sealed again: {error:#}. Restart; burnonce.service then seals it");
+        tell(format_args!("the image is NOT sealed again: {error:#}. Restart; burnonce.service then seals it"));
     }
     let exit = inside?;
     closed?;
-    eprintln!(
-        "burnonce: the image was changed below a running overlay: restart soon, before you rely on what you changed."
-    );
+    tell(format_args!(
+        "the image was changed below a running overlay: restart soon, before you rely on what you changed."
+    ));
     Ok(exit)
 }
 
@@ -65,6 +74,14 @@ fn lower_of_overlay(seen: &Observation) -> Result<&str> {
         }
         _ => bail!("this overlay was not configured by burnonce; `overlayroot-chroot` is the tool for it"),
     }
+}
+
+/// One at a time: the end of one would make the image read-only under the other.
+fn lock() -> Result<Flock<File>> {
+    fs::create_dir_all("/run/burnonce").context("making /run/burnonce")?;
+    let file = File::create(LOCK).with_context(|| format!("creating {LOCK}"))?;
+    Flock::lock(file, FlockArg::LockExclusiveNonblock)
+        .map_err(|_| anyhow!("another `burnonce maintain` is at work on this node; try again when it has ended"))
 }
 
 fn open(device: &Path, lower: &Path) -> Result<()> {
@@ -84,23 +101,20 @@ fn enter(lower: &Path, command: &[String]) -> Result<Exit> {
     let shell = [String::from("/bin/sh"), "-i".to_owned()];
     let command = if command.is_empty() { shell.as_slice() } else { command };
     if command == shell {
-        eprintln!(
-            "burnonce: a shell in the image itself; what you change here is there after every reset. `exit` to seal it again."
-        );
+        tell(format_args!(
+            "a shell in the image itself; what you change here is there after every reset. `exit` to seal it again."
+        ));
     }
     let (program, arguments) = command.split_first().context("no command")?;
     let mut child = Command::new(program);
     child.args(arguments).env(ENVIRONMENT, "1").env("debian_chroot", "burnonce");
     sys::start_inside(&mut child, lower.to_owned(), IGNORED.to_vec());
     let status = child.status().with_context(|| format!("running `{}` in the image", command.join(" ")))?;
-    if status.success() {
-        return Ok(Exit::Done);
+    if let Some(number) = status.signal() {
+        tell(format_args!("`{}` was ended by signal {number}", command.join(" ")));
+        return Ok(Exit::Failed);
     }
-    match (status.code(), status.signal()) {
-        (Some(code), _) => eprintln!("burnonce: `{}` ended with exit code {code}", command.join(" ")),
-        (None, number) => eprintln!("burnonce: `{}` was ended by signal {}", command.join(" "), number.unwrap_or(0)),
-    }
-    Ok(Exit::Failed)
+    Ok(Exit::Of(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1)))
 }
 
 fn bind(from: &Path, to: &Path) -> Result<()> {
@@ -120,18 +134,21 @@ fn close(device: &Path, lower: &Path, config: &Config) -> Result<()> {
     end_left_processes(lower);
     let made_read_only = mounted::remount(lower, false);
     if let Err(error) = &made_read_only {
-        eprintln!("burnonce: {error:#}; what is still open there can be written until the restart");
+        tell(format_args!("{error:#}; what is still open there can be written until the restart"));
     }
     mounted::flush(lower)?;
-    let conf = lower.join(config.overlay.conf.strip_prefix("/").unwrap_or(&config.overlay.conf));
-    let configured = fs::read_to_string(&conf).is_ok_and(|t| matches!(overlay::parse(&t), Configuration::Complete(_)));
-    if configured {
-        return filesystem::seal(device);
-    }
-    eprintln!(
-        "burnonce: {} is gone from the image, so it is not sealed: the next boot has no overlay.",
-        conf.display()
+    // Either file of overlayroot's: the node's own burnonce.yaml may name another one than the image's did. In doubt it is sealed.
+    let configured = !matches!(
+        observe::configuration(lower, &config.overlay.conf),
+        Ok(Configuration::Absent | Configuration::Begun(_) | Configuration::Foreign { .. })
     );
+    if configured {
+        filesystem::seal(device)?;
+        return made_read_only;
+    }
+    tell(format_args!(
+        "the overlay's configuration is gone from the image, so it is not sealed: the next boot has no overlay."
+    ));
     Ok(())
 }
 
@@ -151,9 +168,14 @@ fn end_left_processes(lower: &Path) {
     }
 }
 
-/// Processes whose root is the lower.
+/// Processes whose root is the lower as this mount namespace has it: `overlayroot-chroot`'s look alike, but are in another one.
 fn processes_in(lower: &Path) -> Vec<Pid> {
     let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
+    let here = fs::read_link("/proc/self/ns/mnt").ok();
+    let inside = |n: &i32| {
+        fs::read_link(format!("/proc/{n}/root")).is_ok_and(|root| root == lower)
+            && fs::read_link(format!("/proc/{n}/ns/mnt")).ok() == here
+    };
     let numbers = entries.flatten().filter_map(|e| e.file_name().to_str()?.parse::<i32>().ok());
-    numbers.filter(|n| fs::read_link(format!("/proc/{n}/root")).is_ok_and(|r| r == lower)).map(Pid::from_raw).collect()
+    numbers.filter(inside).map(Pid::from_raw).collect()
 }

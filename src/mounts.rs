@@ -20,9 +20,11 @@ pub struct Mount {
 }
 
 impl Mount {
-    /// Whether a write through this mount can reach the file system.
+    /// Whether a write through this mount can reach the file system. An ext4 that stopped at an error says `ro`, and since Linux 6.15
+    /// `emergency_ro` beside `rw`; one that was shut down says `shutdown`.
     pub fn writable(&self) -> bool {
-        has_option(&self.options, "rw") && has_option(&self.super_options, "rw")
+        let stopped = ["emergency_ro", "shutdown"].iter().any(|word| has_option(&self.super_options, word));
+        has_option(&self.options, "rw") && has_option(&self.super_options, "rw") && !stopped
     }
 
     /// The value of `key=` among the file system's options.
@@ -105,6 +107,8 @@ not a line";
     #[test]
     fn a_file_system_that_went_read_only_is_not_writable_though_the_mount_says_rw() {
         let mounts = parse("27 25 179:3 / / rw,relatime - ext4 /dev/mmcblk0p3 ro,errors=remount-ro");
+        assert!(!mounts[0].writable());
+        let mounts = parse("27 25 179:3 / / rw,relatime - ext4 /dev/mmcblk0p3 rw,emergency_ro,errors=remount-ro");
         assert!(!mounts[0].writable());
     }
 

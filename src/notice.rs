@@ -4,18 +4,14 @@
 use crate::apply::RUN;
 use crate::files;
 use crate::mounted::Mounted;
+use crate::mounts;
 use crate::observation::{Disk, Place};
-use crate::plan::behind_root;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Its name on the boot partition.
 pub const NAME: &str = "burnonce.txt";
-/// MBR types of FAT partitions, and the GPT types that boot partitions have (EFI system; Microsoft basic data).
-const FAT_TYPES: [&str; 7] =
-    ["0b", "0c", "0e", "06", "ef", "c12a7328-f81f-11d2-ba4b-00a0c93ec93b", "ebd0a0a2-b9e5-4433-87c0-68b6b72699c7"];
-
 /// Writes `text` there; writes nothing where the file says so already.
 ///
 /// # Errors
@@ -48,19 +44,50 @@ pub fn clear(root: &Path, disk: &Disk, lower: &Place) -> Result<()> {
     })
 }
 
-/// Mounts the first FAT partition before root. Early in a boot nobody else has mounted it yet.
-fn on_boot_partition(root: &Path, disk: &Disk, lower: &Place, work: impl FnOnce(&Mounted) -> Result<()>) -> Result<()> {
-    let (Ok(table), Place::Partition { number, .. }) = (&disk.table, lower) else {
-        anyhow::bail!("the boot partition is not known");
-    };
-    let behind: Vec<u32> = behind_root(table, *number).map(|p| p.number).collect();
-    let boot = table
-        .partitions
-        .iter()
-        .find(|p| FAT_TYPES.contains(&p.kind.as_str()) && p.number != *number && !behind.contains(&p.number))
-        .with_context(|| format!("/dev/{} has no FAT partition before root", disk.name))?;
-    let node = root.join("dev").join(disk.partition_name(boot.number));
-    let mounted = Mounted::new(&node, "vfat", &root.join(RUN).join("boot"), false)?;
-    work(&mounted)?;
-    mounted.close()
+/// The boot partition, mounted: here for a moment, or by the boot already.
+enum Boot {
+    Here(Mounted),
+    Already(PathBuf),
+}
+
+impl Boot {
+    fn directory(&self) -> &Path {
+        match self {
+            Boot::Here(mounted) => mounted.directory(),
+            Boot::Already(directory) => directory,
+        }
+    }
+
+    fn make_writable(&self) -> Result<()> {
+        match self {
+            Boot::Here(mounted) => mounted.make_writable(),
+            // As the boot mounted it.
+            Boot::Already(_) => Ok(()),
+        }
+    }
+}
+
+/// Finds the first FAT file system before root by what the kernel knows: the table itself may be why there is something to say.
+fn on_boot_partition(root: &Path, disk: &Disk, lower: &Place, work: impl FnOnce(&Boot) -> Result<()>) -> Result<()> {
+    let Place::Partition { number, .. } = lower else { bail!("root is not on a partition") };
+    let end = disk.kernel.iter().find(|p| p.number == *number).map(|p| p.start);
+    let before = disk.kernel.iter().filter(|p| Some(p.start) < end);
+    let text = fs::read_to_string(root.join("proc/self/mountinfo")).context("reading /proc/self/mountinfo")?;
+    let mounts = mounts::parse(&text);
+    for partition in before {
+        let node = format!("/dev/{}", disk.partition_name(partition.number));
+        if let Some(mount) = mounts.iter().find(|m| m.source == node && m.fs_type == "vfat") {
+            return work(&Boot::Already(root.join(mount.mount_point.trim_start_matches('/'))));
+        }
+        match Mounted::new(&root.join(node.trim_start_matches('/')), "vfat", &root.join(RUN).join("boot"), false) {
+            Ok(mounted) => {
+                let boot = Boot::Here(mounted);
+                work(&boot)?;
+                let Boot::Here(mounted) = boot else { return Ok(()) };
+                return mounted.close();
+            }
+            Err(error) => log::debug!("no boot partition: {error:#}"),
+        }
+    }
+    bail!("/dev/{} has no FAT partition before root", disk.name)
 }

@@ -48,6 +48,9 @@ pub enum Root {
     Plain {
         /// Its type: `ext4`, `btrfs`, `nfs4`, …
         fs_type: String,
+        /// It takes writes already, which early in a boot is so only where the kernel command line has `rw`.
+        #[serde(default)]
+        writable: bool,
     },
     /// The overlay that overlayroot makes.
     Overlay {

@@ -3,6 +3,7 @@
 use crate::filesystem::{self, Content};
 use crate::observation::{Cmdline, Disk, Held, KernelPartition, Observation, Overlayroot, Place, Root};
 use crate::overlay::{self, Configuration};
+use crate::table::Defect;
 use crate::table::{self, Partition, Table};
 use crate::units::{Bytes, Lba, Sectors};
 use crate::{config::Config, mounts, mounts::Mount};
@@ -10,6 +11,7 @@ use anyhow::{Context, Result};
 use std::fs::{self, File};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// Sysfs counts in sectors of this many bytes, whatever the disk (Documentation/ABI/stable/sysfs-block).
 const SYSFS_SECTOR: u64 = 512;
@@ -46,10 +48,13 @@ pub fn observe(root: &Path, config: &Config) -> Result<Observation> {
 /// What the mount table says of `/`.
 fn root_mode(mounts: &[Mount], on_root: &Mount) -> Root {
     if on_root.fs_type != "overlay" {
-        return Root::Plain { fs_type: on_root.fs_type.clone() };
+        return Root::Plain { fs_type: on_root.fs_type.clone(), writable: on_root.writable() };
     }
     let (lower, upper) = (mounts::at(mounts, overlay::LOWER), mounts::at(mounts, overlay::UPPER));
     let (Some(lower), Some(upper)) = (lower, upper) else { return Root::OtherOverlay };
+    if on_root.super_option("upperdir") != Some(&format!("{}/overlay", overlay::UPPER)) {
+        return Root::OtherOverlay;
+    }
     let name = upper.source.strip_prefix("/dev/").map(str::to_owned);
     Root::Overlay {
         upper: if upper.fs_type == "tmpfs" { None } else { name },
@@ -73,10 +78,23 @@ fn place(root: &Path, mount: &Mount) -> Result<(Place, Option<PathBuf>)> {
         return Ok((if mapped { Place::Mapped { name: shown } } else { Place::WholeDisk { name } }, None));
     };
     let node = root.join("dev").join(&name);
-    let (uuid, sealed) =
-        filesystem::identify(&node)?.map_or((String::new(), false), |found| (found.uuid, found.sealed));
+    if let Some(parent) = device.parent().filter(|p| p.join("dm").exists() || p.join("md").exists()) {
+        return Ok((Place::Mapped { name: base_name(parent) }, None));
+    }
+    let (uuid, sealed) = identify(&node, &mount.fs_type)?;
     let place = Place::Partition { number: u32::try_from(number)?, uuid, sealed, name };
     Ok((place, device.parent().map(Path::to_owned)))
+}
+
+/// UUID and seal of the file system on `node`. The kernel writes a mounted superblock in two steps, so that its checksum can be wrong
+/// for a moment (LP#2090972): a second look decides.
+fn identify(node: &Path, fs_type: &str) -> Result<(String, bool)> {
+    let mut found = filesystem::identify(node)?;
+    if found.is_none() && fs_type == "ext4" {
+        std::thread::sleep(Duration::from_millis(200));
+        found = filesystem::identify(node)?;
+    }
+    Ok(found.map_or((String::new(), false), |found| (found.uuid, found.sealed)))
 }
 
 /// The disk whose sysfs directory is `path`. Where an upper is in use, the partitions are not looked into, so that a boot with nothing
@@ -88,8 +106,8 @@ fn disk(root: &Path, path: &Path, root_number: u32, in_use: bool) -> Result<Disk
     let sectors = Sectors(read_number(&path.join("size"))? / scale.max(1));
     let node = root.join("dev").join(&name);
     let mut file = File::open(&node).with_context(|| format!("opening {}", node.display()))?;
-    let table =
-        table::read(&mut file, sector_size, sectors.0).with_context(|| format!("reading {}", node.display()))?;
+    let table = table::read(&mut file, sector_size, sectors.0)
+        .unwrap_or_else(|error| Err(Defect::Unreadable { error: format!("{error:#}") }));
     let mut disk = Disk {
         sectors,
         sector_size,
@@ -158,14 +176,14 @@ pub fn cmdline(text: &str) -> Cmdline {
 
 /// overlayroot's configuration in the tree of the lower: a complete one of ours, a begun one at `conf`, or somebody's in either of
 /// its two files.
-fn configuration(tree: &Path, conf: &Path) -> Result<Configuration> {
+pub(crate) fn configuration(tree: &Path, conf: &Path) -> Result<Configuration> {
     let mut found = Configuration::Absent;
     for path in ["/etc/overlayroot.conf", "/etc/overlayroot.local.conf"] {
         let Some(text) = read_if_there(&tree.join(path.trim_start_matches('/')))? else { continue };
         match overlay::parse(&text) {
             Configuration::Absent => {}
-            foreign @ Configuration::Foreign { .. } => return Ok(foreign),
-            complete @ Configuration::Complete(_) => found = complete,
+            // overlayroot reads them in this order: the later one counts.
+            counts @ (Configuration::Foreign { .. } | Configuration::Complete(_)) => found = counts,
             begun if Path::new(path) == conf && found == Configuration::Absent => found = begun,
             // A count that was begun before `overlay.conf` was changed.
             Configuration::Begun(_) => {}
@@ -236,7 +254,9 @@ mod tests {
             // After a conversion it does not matter what `overlay.conf` names.
             (&nothing, &complete, Configuration::Complete(counts.clone())),
             (&begun, &complete, Configuration::Complete(counts.clone())),
-            (&complete, &foreign, Configuration::Foreign { line: "overlayroot=tmpfs".to_owned() }),
+            // The local file is read last, so it is what counts.
+            (&complete, &foreign, Configuration::Complete(counts.clone())),
+            (&foreign, &complete, Configuration::Foreign { line: "overlayroot=tmpfs".to_owned() }),
             (&foreign, &nothing, Configuration::Foreign { line: "overlayroot=tmpfs".to_owned() }),
         ] {
             let tree = tempfile::tempdir().unwrap();

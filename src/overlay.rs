@@ -95,7 +95,10 @@ fn configures(line: &str) -> bool {
     if line.starts_with(". ") || line.starts_with("source ") {
         return true;
     }
-    let Some(value) = line.trim_start_matches("export ").strip_prefix("overlayroot=") else { return false };
+    let line = line.trim_start_matches("export ");
+    // overlayroot_cfgdisk names a disk with a configuration that would override this one.
+    let value = line.strip_prefix("overlayroot=").or_else(|| line.strip_prefix("overlayroot_cfgdisk="));
+    let Some(value) = value else { return false };
     let value = value.split('#').next().unwrap_or_default().trim().trim_matches(['"', '\'']);
     !matches!(value, "" | "disabled")
 }
@@ -135,6 +138,7 @@ mod tests {
             "overlayroot=tmpfs\n",
             "# x\n  overlayroot=\"device:dev=/dev/sdb\"\n",
             ". /run/mine\n",
+            "overlayroot_cfgdisk=\"LABEL=OROOTCFG\"\n",
             "export overlayroot=tmpfs",
         ] {
             assert!(matches!(parse(text), Configuration::Foreign { .. }), "{text}");

@@ -33,8 +33,8 @@ pub fn plan(seen: &Observation, config: &Config) -> Result<Plan, Refusal> {
             Some(value) => Refusal::KernelWord { value: value.clone() },
             None => Refusal::OtherOverlay,
         }),
-        (Root::Plain { fs_type }, Configuration::Absent) => convert(seen, config, fs_type, &Counts::default()),
-        (Root::Plain { fs_type }, Configuration::Begun(counts)) => convert(seen, config, fs_type, counts),
+        (Root::Plain { fs_type, .. }, Configuration::Absent) => convert(seen, config, fs_type, &Counts::default()),
+        (Root::Plain { fs_type, .. }, Configuration::Begun(counts)) => convert(seen, config, fs_type, counts),
     }
 }
 
@@ -113,6 +113,9 @@ fn verify(seen: &Observation) -> Plan {
         Some(remedy) => degraded(reasons, &remedy),
         None => empty(Purpose::Nothing),
     };
+    if *lower_writable {
+        plan.steps.push(Step::MakeReadOnly { directory: overlay::LOWER.to_owned() });
+    }
     if !sealed {
         // A power cut between configuration and seal, or a boot with burnonce=off.
         plan.steps.push(Step::Seal { device: lower.clone() });
@@ -146,11 +149,12 @@ fn overridden(seen: &Observation) -> Option<(String, String)> {
 fn no_overlay(seen: &Observation) -> Plan {
     let (why, remedy) = overridden(seen).unwrap_or_else(|| without_overlay(seen));
     let mut plan = degraded(vec![format!("the overlay is configured, but root is not that overlay: {why}")], &remedy);
-    match &seen.lower {
-        Place::Partition { name, sealed: false, .. } if matches!(seen.root, Root::Plain { .. }) => {
-            plan.steps.push(Step::Seal { device: name.clone() });
-        }
-        _ => {}
+    let Root::Plain { writable, .. } = seen.root else { return plan };
+    if writable {
+        plan.steps.push(Step::MakeReadOnly { directory: "/".to_owned() });
+    }
+    if let Place::Partition { name, sealed: false, .. } = &seen.lower {
+        plan.steps.push(Step::Seal { device: name.clone() });
     }
     plan
 }
@@ -215,6 +219,9 @@ fn convert(seen: &Observation, config: &Config, fs_type: &str, counts: &Counts) 
     };
     if fs_type != "ext4" {
         return Err(Refusal::RootFilesystem { device: lower.clone(), fs_type: fs_type.to_owned() });
+    }
+    if uuid.is_empty() {
+        return Err(Refusal::RootUnreadable { device: lower.clone() });
     }
     let Some(disk) = &seen.disk else { return Err(Refusal::NoDevice { source: lower.clone() }) };
     if disk.read_only {

@@ -3,6 +3,7 @@
 use crate::config::{self, Config};
 use crate::filesystem::{Content, Owner, Superblock};
 use crate::observation::{Disk, Observation, Place, Root};
+use crate::output::print;
 use crate::picture::{Card, SegmentKind, before_after, draw};
 use crate::plan::{behind_root, decide};
 use crate::refusal::{Refusal, aftermath, caption};
@@ -26,9 +27,9 @@ pub fn run(root: &Path, json: bool, from: Option<&Path>) -> Result<Exit> {
     };
     let decided = decide(&seen, &loaded);
     if json {
-        println!("{}", serde_json::to_string_pretty(&to_json(&seen, &decided))?);
+        print(serde_json::to_string_pretty(&to_json(&seen, &decided))? + "\n");
     } else {
-        print!("{}", to_text(&seen, &decided)?);
+        print(to_text(&seen, &decided)?);
     }
     Ok(if decided.is_ok() { Exit::Done } else { Exit::Refused })
 }

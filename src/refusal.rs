@@ -24,6 +24,8 @@ pub enum Refusal {
     OtherOverlay,
     /// Root is not ext4.
     RootFilesystem { device: String, fs_type: String },
+    /// Root is ext4 by the mount table, but its superblock is not sound.
+    RootUnreadable { device: String },
     /// overlayroot is configured by somebody else.
     ForeignConfiguration { line: String },
     /// `overlayroot=` on the kernel command line, which overrides every file.
@@ -79,6 +81,11 @@ impl fmt::Display for Refusal {
             Refusal::RootFilesystem { device, fs_type } => write!(
                 f,
                 "root on /dev/{device} is {fs_type}; burnonce can seal ext4 only. Use an image with an ext4 root"
+            ),
+            Refusal::RootUnreadable { device } => write!(
+                f,
+                "the superblock of root on /dev/{device} is damaged or changes all the time, so that it cannot be told which image this is. \
+                 Restart; if this stays, burn the card anew"
             ),
             Refusal::ForeignConfiguration { line } => write!(
                 f,

@@ -3,12 +3,13 @@
 use crate::config::{self, Config};
 use crate::converge::{OUTCOME, Outcome};
 use crate::observation::{Observation, Place, Root};
+use crate::output::print;
 use crate::overlay;
 use crate::plan::decide;
 use crate::state::{self, State};
 use crate::step::Purpose;
 use crate::units::Bytes;
-use crate::{Exit, observe};
+use crate::{Exit, mounted, observe};
 use anyhow::{Context, Result};
 use nix::sys::statvfs::statvfs;
 use serde::Serialize;
@@ -89,9 +90,9 @@ pub struct Lower {
 pub fn run(root: &Path, json: bool) -> Result<Exit> {
     let status = gather(root)?;
     if json {
-        println!("{}", serde_json::to_string_pretty(&status)?);
+        print(serde_json::to_string_pretty(&status)? + "\n");
     } else {
-        print!("{status}");
+        print(&status);
     }
     Ok(if status.degraded { Exit::Degraded } else { Exit::Done })
 }
@@ -118,6 +119,12 @@ fn gather(root: &Path) -> Result<Status> {
         upper,
         converge,
     };
+    if matches!(seen.root, Root::Overlay { .. }) && mounted::is_read_only(root)? {
+        status.degrade("root itself is read-only, though its upper is not".to_owned());
+        status.remedy.get_or_insert_with(|| {
+            "take `ro` out of cmdline.txt on the boot partition, where it is, and restart; `mount -o remount,rw /` helps until then".to_owned()
+        });
+    }
     match state {
         Some(Ok(state)) => status.state = Some(state),
         Some(Err(error)) => status.degrade(format!("{error:#}")),

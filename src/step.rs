@@ -65,6 +65,11 @@ pub enum Step {
         /// Which attempt this is, for the comment in it.
         attempt: u32,
     },
+    /// Mount a file system read-only that a boot has mounted writable though it is the image.
+    MakeReadOnly {
+        /// Where it is mounted: `/`, or the lower of an overlay.
+        directory: String,
+    },
     /// Set the `read-only` feature of the lower's ext4: the kernel then refuses every writable mount of it.
     Seal {
         /// Kernel name of the lower.
@@ -114,6 +119,7 @@ impl fmt::Display for Step {
                 write!(f, "take partition {number} out of the partition table of /dev/{disk}")
             }
             Step::WriteConfiguration { .. } => f.write_str("configure the overlay for the next boot"),
+            Step::MakeReadOnly { directory } => write!(f, "mount the image on {directory} read-only"),
             Step::Seal { device } => write!(f, "seal the image on /dev/{device}: it is never written again"),
             Step::Unseal { device } => write!(f, "unseal the image on /dev/{device}: it can be written again"),
             Step::KeepLog { device } => write!(f, "keep the log of this conversion on /dev/{device}"),

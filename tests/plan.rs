@@ -139,6 +139,7 @@ tags! { kind, KINDS of Refusal:
     NoDevice "no-device",
     OtherOverlay "other-overlay",
     RootFilesystem "root-filesystem",
+    RootUnreadable "root-unreadable",
     ForeignConfiguration "foreign-configuration",
     KernelWord "kernel-word",
     ReadOnlyDisk "read-only-disk",
@@ -164,6 +165,7 @@ tags! { tag, TAGS of Defect:
     Extended "extended",
     Overlap "overlap",
     OutOfDisk "out-of-disk",
+    Unreadable "unreadable",
     Unsupported "unsupported",
 }
 

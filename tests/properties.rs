@@ -136,7 +136,7 @@ fn machine() -> impl Strategy<Value = (Observation, Config)> {
         let cmdline = Cmdline { rw, ..Cmdline::default() };
         let lower = Place::Partition { name: disk.partition_name(number), number, uuid: LOWER_UUID.to_owned(), sealed };
         let overlayroot = Overlayroot { log: Some(String::new()), reason: None, installed: true, rebuildable: true };
-        let root = Root::Plain { fs_type: "ext4".to_owned() };
+        let root = Root::Plain { fs_type: "ext4".to_owned(), writable: false };
         let configuration = Configuration::Absent;
         (Observation { cmdline, root, lower, disk: Some(disk), configuration, overlayroot }, config)
     })
@@ -208,7 +208,7 @@ impl Simulated {
                 let name = self.disk().partition_name(number);
                 assert_eq!(*device, name, "only the new partition is written to");
                 let state = State::new(made_for, *attempt).to_json().unwrap();
-                self.unpublished.as_mut().unwrap().1 = ext("burnonce", Owner::Ours { state }, length.0);
+                self.unpublished.as_mut().unwrap().1 = ext("burnonce", Owner::Ours { state, used: false }, length.0);
             }
             Step::PublishTable { before, change, .. } => {
                 let (partition, content) = self.unpublished.take().unwrap();
@@ -222,6 +222,11 @@ impl Simulated {
                 assert!(self.upper().is_some(), "an overlay without an upper");
                 self.seen.configuration = Configuration::Complete(Counts { attempts: *attempt, ..self.counts() });
             }
+            Step::MakeReadOnly { .. } => match &mut self.seen.root {
+                Root::Plain { writable, .. } => *writable = false,
+                Root::Overlay { lower_writable, .. } => *lower_writable = false,
+                Root::OtherOverlay => panic!("that one is not ours"),
+            },
             Step::Seal { .. } => self.set_sealed(true),
             Step::Unseal { .. } => self.set_sealed(false),
             Step::KeepLog { device } => assert_eq!(Some(device), self.upper().as_ref()),
@@ -275,7 +280,7 @@ impl Simulated {
             (Configuration::Complete(_), true) => {
                 Root::Overlay { upper: self.upper(), lower_writable: false, upper_writable: true }
             }
-            _ => Root::Plain { fs_type: "ext4".to_owned() },
+            _ => Root::Plain { fs_type: "ext4".to_owned(), writable: false },
         };
     }
 }
@@ -293,7 +298,7 @@ fn boot(machine: &mut Simulated, plan: &Plan, steps: usize) {
 fn outcome(machine: &Simulated) -> (Table, Vec<Held>, bool, Root) {
     let mut contents = machine.seen.disk.as_ref().unwrap().contents.clone();
     for held in &mut contents {
-        if let Content::Ext(Superblock { owner: Owner::Ours { state }, .. }) = &mut held.content {
+        if let Content::Ext(Superblock { owner: Owner::Ours { state, .. }, .. }) = &mut held.content {
             *state = State { attempts: 0, ..state::parse(state).unwrap() }.to_json().unwrap();
         }
     }
@@ -578,8 +583,9 @@ fn small() -> impl Strategy<Value = u32> {
 
 fn any_content() -> impl Strategy<Value = Content> {
     let owner = prop_oneof![
-        text().prop_map(|state| Owner::Ours { state }),
-        (text(), any::<u32>()).prop_map(|(uuid, n)| Owner::Ours { state: State::new(&uuid, n).to_json().unwrap() }),
+        (text(), any::<bool>()).prop_map(|(state, used)| Owner::Ours { state, used }),
+        (text(), any::<u32>(), any::<bool>())
+            .prop_map(|(uuid, n, used)| Owner::Ours { state: State::new(&uuid, n).to_json().unwrap(), used }),
         Just(Owner::Empty),
         vec(text(), 0..5).prop_map(|names| Owner::Files { names }),
         text().prop_map(|reason| Owner::Unreadable { reason }),
@@ -652,8 +658,8 @@ fn any_observation() -> impl Strategy<Value = Observation> {
     let cmdline = (prop::bool::weighted(0.1), any::<(bool, bool)>(), option::weighted(0.1, text()))
         .prop_map(|(off, (rw, ro), overlayroot)| Cmdline { off, rw, ro, overlayroot });
     let root = prop_oneof![
-        8 => Just(Root::Plain { fs_type: "ext4".to_owned() }),
-        1 => text().prop_map(|fs_type| Root::Plain { fs_type }),
+        8 => Just(Root::Plain { fs_type: "ext4".to_owned(), writable: false }),
+        1 => (text(), any::<bool>()).prop_map(|(fs_type, writable)| Root::Plain { fs_type, writable }),
         2 => (option::of(text()), any::<(bool, bool)>()).prop_map(|(upper, (lower_writable, upper_writable))| {
             Root::Overlay { upper, lower_writable, upper_writable }
         }),

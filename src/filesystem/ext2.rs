@@ -120,7 +120,13 @@ pub fn facts_and_owner(device: &Path) -> Result<(Facts, Owner)> {
 fn owner(fs: &Filesystem) -> Result<Owner> {
     if let Some(file) = fs.state().context("looking for /burnonce/state.json")? {
         let state = fs.content(file, STATE_LIMIT).context("reading /burnonce/state.json")?;
-        return Ok(Owner::Ours { state: String::from_utf8_lossy(&state).into_owned() });
+        let used = match fs.lookup(sys::EXT2_ROOT_INO, c"overlay")? {
+            Some(upper) => {
+                fs.names(upper, 3).context("reading /overlay")?.iter().any(|name| name != "." && name != "..")
+            }
+            None => false,
+        };
+        return Ok(Owner::Ours { state: String::from_utf8_lossy(&state).into_owned(), used });
     }
     let mut names = fs.names(sys::EXT2_ROOT_INO, NAMES_READ).context("reading the root directory")?;
     names.retain(|name| !matches!(name.as_str(), "." | ".." | "lost+found"));

@@ -110,7 +110,7 @@ fn an_upper_on_a_used_device_is_clean_and_ours() {
     let found = superblock(&file);
     assert_eq!((found.label.as_str(), found.size), ("burnonce", Bytes(GIB)));
     assert_eq!((found.clean, found.errors, found.sealed), (true, false, false));
-    assert_eq!(found.owner, Owner::Ours { state: STATE.to_owned() });
+    assert_eq!(found.owner, Owner::Ours { state: STATE.to_owned(), used: false });
     // The layout that `ext2::Facts` reads, as e2fsprogs itself reads it.
     for (key, value) in [
         ("Filesystem UUID", found.uuid.as_str()),
@@ -232,7 +232,7 @@ fn the_owner_of_a_file_system_is_told_from_its_root_directory() {
     std::fs::write(dir.path().join("burnonce/state.json"), "s".repeat(70_000)).unwrap();
     for features in ["metadata_csum,extent", "^metadata_csum,^64bit,^extent", "inline_data", "bigalloc"] {
         let found = superblock(&plain(&["-O", features, "-d", tree]));
-        assert_eq!(found.owner, Owner::Ours { state: "s".repeat(65_536) }, "{features}");
+        assert_eq!(found.owner, Owner::Ours { state: "s".repeat(65_536), used: false }, "{features}");
     }
 }
 

@@ -41,8 +41,8 @@ pub(super) fn find_upper<'a>(disk: &Disk, table: &'a Table, root: u32, lower_uui
         let content =
             disk.contents.iter().find(|h| h.number == partition.number).map_or(&Content::Unknown, |h| &h.content);
         let this = match content {
-            Content::Ext(superblock @ Superblock { owner: Owner::Ours { state }, .. }) => {
-                usable(&device, superblock, state, partition.sectors.to_bytes(table.sector_size), lower_uuid)
+            Content::Ext(superblock @ Superblock { owner: Owner::Ours { state, used }, .. }) => {
+                usable(&device, superblock, (state, *used), partition.sectors.to_bytes(table.sector_size), lower_uuid)
                     .map_err(|why| Refusal::UnusableUpper { device: device.clone(), why })?;
                 Upper::Published(partition)
             }
@@ -71,7 +71,7 @@ pub(super) fn find_upper<'a>(disk: &Disk, table: &'a Table, root: u32, lower_uui
 fn usable(
     device: &str,
     superblock: &Superblock,
-    state: &str,
+    (state, used): (&str, bool),
     partition: Bytes,
     lower_uuid: &str,
 ) -> Result<(), String> {
@@ -85,6 +85,10 @@ fn usable(
     }
     if state.made_for != lower_uuid {
         return Err("it was made for another image than the one on this card".to_owned());
+    }
+    // A power cut before the overlay was configured leaves it empty. Anything in it is of a time when this image ran on it.
+    if used {
+        return Err("it holds what a node wrote earlier, which would hide what root has got since then".to_owned());
     }
     if superblock.size > partition {
         return Err(format!(

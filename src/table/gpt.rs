@@ -73,7 +73,12 @@ fn copy(
             disk_sectors - 1
         ))));
     }
-    let sector = read_at(disk, at * u64::from(sector_size), sector_size as usize)?;
+    let unreadable =
+        |sector: u64, error: io::Error| Fault::Damaged(format!("sector {sector} cannot be read ({error})"));
+    let sector = match read_at(disk, at * u64::from(sector_size), sector_size as usize) {
+        Ok(sector) => sector,
+        Err(error) => return Ok(Err(unreadable(at, error))),
+    };
     if !sector.starts_with(b"EFI PART") {
         return Ok(Err(Fault::Absent(format!("there is no header at sector {at}"))));
     }
@@ -85,7 +90,10 @@ fn copy(
         return Ok(Err(fault));
     }
     let offset = header.partition_entry_lba * u64::from(sector_size);
-    let array = read_at(disk, offset, header.number_of_partition_entries as usize * ENTRY)?;
+    let array = match read_at(disk, offset, header.number_of_partition_entries as usize * ENTRY) {
+        Ok(array) => array,
+        Err(error) => return Ok(Err(unreadable(header.partition_entry_lba, error))),
+    };
     // gptman reads `size_of` its own structure for each entry, which is more than the entry: room behind the last one.
     let mut bytes = array.clone();
     bytes.resize(array.len() + size_of::<GPTPartitionEntry>(), 0);

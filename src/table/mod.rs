@@ -83,6 +83,8 @@ pub enum Defect {
     Overlap { first: u32, second: u32 },
     /// An entry reaches past the disk's end (or is empty, or starts at 0).
     OutOfDisk { number: u32, start: Lba, last: u64, disk_sectors: u64 },
+    /// The first sector cannot be read.
+    Unreadable { error: String },
     /// Valid, but not handled: a moved GPT array, unusual entry size, …
     Unsupported { what: String },
 }
@@ -157,6 +159,11 @@ impl fmt::Display for Defect {
                 "partition {number} (sectors {start} to {last}) reaches past what this card can hold: it has {disk_sectors} \
                  sectors. The image was made for a larger card, or the copy was cut short. burnonce left it alone; burn the \
                  image onto a card that is large enough",
+            ),
+            Defect::Unreadable { error } => write!(
+                f,
+                "the card's first sector, where the partition table begins, cannot be read ({error}). The card is worn out or sits \
+                 badly; clean its contacts, or use another card"
             ),
             Defect::Unsupported { what } => {
                 write!(f, "the partition table has something that burnonce does not handle: {what}. burnonce left the card alone")

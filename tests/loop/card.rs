@@ -14,7 +14,7 @@ pub const BOOT: (u64, u64) = (2048, 32768);
 pub const ROOT: (u64, u64) = (34816, 524_288);
 
 /// Programs that the agent runs, and that the chroot therefore has.
-const PROGRAMS: [&str; 6] = ["mke2fs", "e2fsck", "tune2fs", "blkid", "wipefs", "dumpe2fs"];
+const PROGRAMS: [&str; 7] = ["debugfs", "mke2fs", "e2fsck", "tune2fs", "blkid", "wipefs", "dumpe2fs"];
 
 /// A card and where its parts are. Everything goes with it: the loop device on drop, the mounts with the test's own namespace.
 pub struct Card {
@@ -148,16 +148,19 @@ impl Card {
         fs::create_dir_all(&node).unwrap();
         let at = node.to_str().unwrap();
         if overlay {
-            let (lower, upper) = (self.directory.path().join("lower"), self.directory.path().join("upper"));
-            fs::create_dir_all(&lower).unwrap();
-            fs::create_dir_all(&upper).unwrap();
-            let (lower, upper) = (lower.to_str().unwrap(), upper.to_str().unwrap());
+            // In the places where overlayroot has them: the mount table keeps these names.
+            run("mount", &["-t", "tmpfs", "media", "/media"]);
+            let (lower, upper) = ("/media/root-ro", "/media/root-rw");
+            fs::create_dir(lower).unwrap();
+            fs::create_dir(upper).unwrap();
             run("mount", &["-o", "ro", &self.partition(2), lower]);
-            run("mount", &[&self.partition(3), upper]);
+            // Without the kernel's initialisation of inode tables in the background: a test counts what is written.
+            run("mount", &["-o", "noinit_itable", &self.partition(3), upper]);
             let options = format!("lowerdir={lower},upperdir={upper}/overlay,workdir={upper}/overlay-workdir/_");
             run("mount", &["-t", "overlay", "overlayroot", "-o", &options, at]);
             run("mount", &["--move", lower, node.join("media/root-ro").to_str().unwrap()]);
             run("mount", &["--move", upper, node.join("media/root-rw").to_str().unwrap()]);
+            run("umount", &["/media"]);
         } else {
             run("mount", &["-o", "ro", &self.partition(2), at]);
         }

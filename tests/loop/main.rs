@@ -1,6 +1,8 @@
 //! The agent on loop devices, as root: everything but the restart and the initramfs. Each test has a mount namespace of its own.
 
 mod card;
+mod later;
+mod maintain;
 
 use card::{Card, run, text, write_at};
 use std::fs;
