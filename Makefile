@@ -21,7 +21,7 @@ sudo := $(if $(filter 0,$(shell id -u)),,sudo)
 elevated = $(if $(sudo),--config 'target."cfg(unix)".runner=["sudo", "-E", "env", "PATH=$(PATH)"]')
 
 # Test programs that need root or longer than a moment. All the others are test-fast's.
-long := crash loop packaging
+long := loop packaging
 tests := $(basename $(notdir $(wildcard tests/*.rs))) $(patsubst tests/%/main.rs,%,$(wildcard tests/*/main.rs))
 fast := $(foreach test,$(filter-out $(long),$(tests)),--test $(test))
 
