@@ -64,7 +64,7 @@ demo: setup ## burn a Debian 13 image with burnonce in it, and watch it boot
 
 .PHONY: test
 test: setup ## test everything, in virtual machines too
-	$(MAKE) lint deb
+	$(MAKE) lint deny deb
 	cargo test $(elevated) --locked --workspace --exclude burnonce-vm
 	cargo test $(elevated) --locked --package burnonce-vm -- --test-threads=2 --nocapture
 
@@ -73,12 +73,15 @@ test-fast: lint ## the part that takes under two minutes, without root
 	cargo test --locked --workspace --exclude burnonce-vm --lib --bins $(fast)
 
 .PHONY: lint
-lint: $(filter target/%,$(cargo_deny)) ## formatting, clippy, licences, shell scripts
+lint: ## formatting, clippy, shell scripts
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
+	shellcheck share/overlayroot.local.conf $(shell find initramfs -type f) debian/burnonce.p* .ci/run $(wildcard tests/*.sh tests/vm/*.sh)
+
+.PHONY: deny
+deny: $(filter target/%,$(cargo_deny)) ## licences, banned crates and sources of the dependencies
 	cargo fetch --locked
 	$(cargo_deny) --offline --locked check --hide-inclusion-graph licenses bans sources
-	shellcheck share/overlayroot.local.conf $(shell find initramfs -type f) debian/burnonce.p* .ci/run $(wildcard tests/*.sh tests/vm/*.sh)
 
 .PHONY: audit
 audit: $(filter target/%,$(cargo_deny)) ## look for known vulnerabilities in the dependencies (network)
