@@ -18,7 +18,8 @@ packaged := $(wildcard README.md CHANGELOG.md Cargo.toml Cargo.lock examples/*.r
 
 # Everything is compiled as you are; what needs root is run by sudo.
 sudo := $(if $(filter 0,$(shell id -u)),,sudo)
-elevated = $(if $(sudo),--config 'target."cfg(unix)".runner=["sudo", "-E", "env", "PATH=$(PATH)"]')
+by_sudo = --config 'target."cfg(unix)".runner=["sudo", "-E", "env", "PATH=$(PATH)"]'
+elevated = $(if $(sudo),$(by_sudo))
 
 # Test programs that need root or longer than a moment. All the others are test-fast's.
 long := loop packaging
