@@ -47,15 +47,17 @@ pub struct Outcome {
 
 /// Where an [`Outcome`] is kept, below the root.
 pub const OUTCOME: &str = "run/burnonce/converge.json";
+/// There as soon as something has run in this boot.
+const STARTED: &str = "run/burnonce/started";
 /// The late unit runs where this file is.
 const PREPARE: &str = "run/burnonce/prepare";
 
 /// Runs it. The console of the node has said everything when this returns.
 pub fn run(options: Options) -> Exit {
     // A unit that failed is started again whenever another one is: the consoles have heard it all.
-    let again = options.root.join(OUTCOME).exists() && !options.late;
-    let mut console = if again { Console::silent() } else { Console::open(options.root) };
-    let (exit, outcome, message) = match converge(&options, &mut console) {
+    let first = options.late || is_first_run(options.root);
+    let mut console = if first { Console::open(options.root) } else { Console::silent() };
+    let (exit, outcome, message) = match converge(&options, first, &mut console) {
         Ok(end) => end,
         Err(error) => {
             let message = format!("{error:#}");
@@ -82,7 +84,18 @@ fn keep(root: &Path, outcome: &Outcome) -> Result<()> {
 
 type End = (Exit, &'static str, String);
 
-fn converge(options: &Options, console: &mut Console) -> Result<End> {
+/// Whether nothing has run in this boot, and from now on something has: the mark is made before anything else, for a run can be killed.
+fn is_first_run(root: &Path) -> bool {
+    let mark = root.join(STARTED);
+    if mark.exists() {
+        return false;
+    }
+    let made = fs::create_dir_all(root.join(RUN)).and_then(|()| fs::write(&mark, ""));
+    made.unwrap_or_else(|error| log::warn!("writing {}: {error}", mark.display()));
+    true
+}
+
+fn converge(options: &Options, first: bool, console: &mut Console) -> Result<End> {
     let root = options.root;
     let loaded = config::load(&root.join(config::PATH.trim_start_matches('/')));
     let config = loaded.as_ref().map_or_else(|_| Config::default(), Clone::clone);
@@ -93,7 +106,7 @@ fn converge(options: &Options, console: &mut Console) -> Result<End> {
     }
     match plan::decide(&seen, &loaded) {
         Err(refusal) => Ok(refuse(root, &seen, &refusal, console)),
-        Ok(plan) => pursue(&plan, &seen, &config, options, console),
+        Ok(plan) => pursue(&plan, &seen, &config, options, first, console),
     }
 }
 
@@ -121,7 +134,14 @@ fn leave_notice(root: &Path, seen: &Observation, text: &str) {
     }
 }
 
-fn pursue(plan: &Plan, seen: &Observation, config: &Config, options: &Options, console: &mut Console) -> Result<End> {
+fn pursue(
+    plan: &Plan,
+    seen: &Observation,
+    config: &Config,
+    options: &Options,
+    first: bool,
+    console: &mut Console,
+) -> Result<End> {
     for note in &plan.notes {
         console.say(format_args!("note: {note}."));
     }
@@ -152,7 +172,7 @@ fn pursue(plan: &Plan, seen: &Observation, config: &Config, options: &Options, c
             }
             Ok((Exit::Degraded, "degraded", reasons.join("; ")))
         }
-        Purpose::Convert | Purpose::Prepare if !is_booting(options, seen)? => {
+        Purpose::Convert | Purpose::Prepare if !is_booting(options, seen, first)? => {
             let message = "the next boot of this node does that: restart it. \
                            To do it now would cut off whatever runs, and what has been written since the boot began would be \
                            in the image for good";
@@ -183,10 +203,9 @@ fn pursue(plan: &Plan, seen: &Observation, config: &Config, options: &Options, c
 /// Whether this is the unit's run in a boot, and not a command that somebody typed on a node that is at work, nor a unit that was
 /// started again: systemd has started this very process (`SYSTEMD_EXEC_PID`, systemd.exec(5)), and for a conversion nothing has made root
 /// writable yet; where the kernel command line did, this is the first run. Without a restart it may be typed, as tests do.
-fn is_booting(options: &Options, seen: &Observation) -> Result<bool> {
+fn is_booting(options: &Options, seen: &Observation, first: bool) -> Result<bool> {
     let by_systemd = std::env::var("SYSTEMD_EXEC_PID").is_ok_and(|pid| pid == std::process::id().to_string());
-    let first = seen.cmdline.rw && !options.root.join(OUTCOME).exists();
-    let early = options.late || first || mounted::is_read_only(options.root)?;
+    let early = options.late || (seen.cmdline.rw && first) || mounted::is_read_only(options.root)?;
     Ok((by_systemd || !options.reboot) && early)
 }
 

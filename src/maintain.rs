@@ -102,7 +102,7 @@ fn enter(lower: &Path, command: &[String]) -> Result<Exit> {
     let command = if command.is_empty() { shell.as_slice() } else { command };
     if command == shell {
         tell(format_args!(
-            "a shell in the image itself; what you change here is there after every reset. `exit` to seal it again."
+            "a shell in the image itself; what you change here stays in it for good. `exit` to seal it again."
         ));
     }
     let (program, arguments) = command.split_first().context("no command")?;
@@ -132,9 +132,10 @@ fn borrow_resolver(lower: &Path) -> Result<()> {
 /// Makes the lower read-only and seals it, unless burnonce was removed from it: then the node is to be a plain one.
 fn close(device: &Path, lower: &Path, config: &Config) -> Result<()> {
     end_left_processes(lower);
-    let made_read_only = mounted::remount(lower, false);
-    if let Err(error) = &made_read_only {
-        tell(format_args!("{error:#}; what is still open there can be written until the restart"));
+    // Busy where a file was replaced that the running node has open through the overlay, as an upgrade of a library does. The seal
+    // holds all the same, and nobody else can write: in the other mount namespaces the lower is mounted read-only.
+    if let Err(error) = mounted::remount(lower, false) {
+        log::info!("{error:#}: files of it that were replaced are still in use; the restart ends that");
     }
     mounted::flush(lower)?;
     // Either file of overlayroot's: the node's own burnonce.yaml may name another one than the image's did. In doubt it is sealed.
@@ -143,8 +144,7 @@ fn close(device: &Path, lower: &Path, config: &Config) -> Result<()> {
         Ok(Configuration::Absent | Configuration::Begun(_) | Configuration::Foreign { .. })
     );
     if configured {
-        filesystem::seal(device)?;
-        return made_read_only;
+        return filesystem::seal(device);
     }
     tell(format_args!(
         "the overlay's configuration is gone from the image, so it is not sealed: the next boot has no overlay."

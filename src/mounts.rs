@@ -27,6 +27,11 @@ impl Mount {
         has_option(&self.options, "rw") && has_option(&self.super_options, "rw") && !stopped
     }
 
+    /// Whether the file system takes writes through some mount, if not through this one.
+    pub fn file_system_writable(&self) -> bool {
+        has_option(&self.super_options, "rw")
+    }
+
     /// The value of `key=` among the file system's options.
     pub fn super_option(&self, key: &str) -> Option<&str> {
         self.super_options.split(',').find_map(|o| o.strip_prefix(key)?.strip_prefix('='))

@@ -58,7 +58,7 @@ fn root_mode(mounts: &[Mount], on_root: &Mount) -> Root {
     let name = upper.source.strip_prefix("/dev/").map(str::to_owned);
     Root::Overlay {
         upper: if upper.fs_type == "tmpfs" { None } else { name },
-        lower_writable: lower.writable(),
+        lower_writable: lower.file_system_writable(),
         upper_writable: upper.writable(),
     }
 }

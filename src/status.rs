@@ -4,7 +4,7 @@ use crate::config::{self, Config};
 use crate::converge::{OUTCOME, Outcome};
 use crate::observation::{Observation, Place, Root};
 use crate::output::print;
-use crate::overlay;
+use crate::overlay::{self, Configuration};
 use crate::plan::decide;
 use crate::state::{self, State};
 use crate::step::Purpose;
@@ -29,6 +29,20 @@ pub enum Mode {
     Plain,
 }
 
+/// How the node is, in a word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Health {
+    /// It runs on the overlay that was configured.
+    Healthy,
+    /// It does not run as it was configured.
+    Degraded,
+    /// burnonce has not made it an overlay node, or is not to.
+    NotConverted,
+    /// Converted, but told to boot the image itself this time.
+    SwitchedOff,
+}
+
 /// How this node runs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Status {
@@ -36,6 +50,8 @@ pub struct Status {
     pub version: String,
     /// What root is.
     pub mode: Mode,
+    /// In a word.
+    pub health: Health,
     /// It does not run as it was configured.
     pub degraded: bool,
     /// What is wrong, each a sentence; or why the node is not converted.
@@ -107,11 +123,12 @@ fn gather(root: &Path) -> Result<Status> {
         _ => None,
     };
     let state = upper.as_ref().map(|_| read_state(root));
-    let (degraded, reasons, remedy) = judge(&seen, &loaded, converge.as_ref());
+    let (health, reasons, remedy) = judge(&seen, &loaded, converge.as_ref());
     let mut status = Status {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         mode: mode(&seen),
-        degraded,
+        health,
+        degraded: health == Health::Degraded,
         reasons,
         remedy,
         lower: lower(&seen),
@@ -140,7 +157,7 @@ fn gather(root: &Path) -> Result<Status> {
 
 impl Status {
     fn degrade(&mut self, reason: String) {
-        self.degraded = true;
+        (self.health, self.degraded) = (Health::Degraded, true);
         self.reasons.push(reason);
     }
 }
@@ -153,30 +170,38 @@ fn mode(seen: &Observation) -> Mode {
     }
 }
 
-/// Whether something is wrong, what, and what to do. A node that is not converted is not degraded, but it says why.
+/// How the node is, why, and what to do. A node that is not converted is not degraded, but it says why.
 fn judge(
     seen: &Observation,
     loaded: &Result<Config>,
     converge: Option<&Outcome>,
-) -> (bool, Vec<String>, Option<String>) {
-    match decide(seen, loaded) {
-        Err(refusal) => (false, vec![refusal.to_string()], None),
-        Ok(plan) => match plan.purpose {
-            Purpose::Nothing => (false, plan.notes, None),
-            Purpose::Off { why } => (false, vec![why], None),
-            Purpose::Seal => {
-                let reason = "the image is not sealed: it is protected by the overlay's configuration alone".to_owned();
-                (true, vec![reason], Some("restart; burnonce.service seals it".to_owned()))
-            }
-            Purpose::Degraded { reasons, remedy } => (true, reasons, Some(remedy)),
-            Purpose::Convert | Purpose::Prepare => {
-                let failed = converge
-                    .filter(|o| o.outcome == "failed")
-                    .map(|o| format!("the last attempt failed: {}", o.message));
-                let reason = "not converted yet: the next boot does it".to_owned();
-                (false, failed.into_iter().chain([reason]).collect(), None)
-            }
-        },
+) -> (Health, Vec<String>, Option<String>) {
+    let plan = match decide(seen, loaded) {
+        Ok(plan) => plan,
+        Err(refusal) => return (Health::NotConverted, vec![refusal.to_string()], None),
+    };
+    match plan.purpose {
+        Purpose::Nothing => (Health::Healthy, plan.notes, None),
+        Purpose::Off { why } if matches!(seen.configuration, Configuration::Complete(_)) => {
+            let remedy = "take the word out of cmdline.txt on the boot partition and restart";
+            (
+                Health::SwitchedOff,
+                vec![why, "what is written goes into the image itself".to_owned()],
+                Some(remedy.to_owned()),
+            )
+        }
+        Purpose::Off { why } => (Health::NotConverted, vec![why], None),
+        Purpose::Seal => {
+            let reason = "the image is not sealed: it is protected by the overlay's configuration alone".to_owned();
+            (Health::Degraded, vec![reason], Some("restart; burnonce.service seals it".to_owned()))
+        }
+        Purpose::Degraded { reasons, remedy } => (Health::Degraded, reasons, Some(remedy)),
+        Purpose::Convert | Purpose::Prepare => {
+            let failed = converge.filter(|o| o.outcome == "failed");
+            let failed = failed.map(|o| format!("the last attempt failed: {}", o.message));
+            let reason = "not converted yet: the next boot does it".to_owned();
+            (Health::NotConverted, failed.into_iter().chain([reason]).collect(), None)
+        }
     }
 }
 
@@ -213,10 +238,11 @@ fn read_state(root: &Path) -> Result<State> {
 
 impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let health = match (self.mode, self.degraded) {
-            (_, true) => "DEGRADED",
-            (Mode::Plain, false) => "not converted",
-            (_, false) => "healthy",
+        let health = match self.health {
+            Health::Healthy => "healthy",
+            Health::Degraded => "DEGRADED",
+            Health::NotConverted => "not converted",
+            Health::SwitchedOff => "switched off",
         };
         writeln!(f, "burnonce {}: {health}", self.version)?;
         self.reasons.iter().try_for_each(|reason| writeln!(f, "  ! {reason}"))?;
@@ -263,6 +289,7 @@ mod tests {
         Status {
             version: "0.1.0".to_owned(),
             mode: Mode::Overlay,
+            health: Health::Healthy,
             degraded: false,
             reasons: Vec::new(),
             remedy: None,

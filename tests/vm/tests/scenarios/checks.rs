@@ -33,6 +33,13 @@ pub fn is_converted_on(node: &Node, card: &str) -> Result<Value> {
     Ok(json)
 }
 
+/// The node runs on its overlay, over a sealed lower. (Files of it that are still in use can keep it from being remounted.)
+pub fn is_sealed(node: &Node) -> Result<()> {
+    let (json, _) = status(node)?;
+    ensure!(json["mode"] == "overlay" && json["lower"]["sealed"] == true, "{json:#}");
+    Ok(())
+}
+
 /// The node runs from its image as if burnonce were not there. Returns the status.
 pub fn is_plain(node: &Node) -> Result<Value> {
     ensure!(node.sh("findmnt -no SOURCE,FSTYPE /")? == "/dev/vda2 ext4");
@@ -52,6 +59,13 @@ pub fn is_on_memory(node: &Node) -> Result<Value> {
     says(node, node.boots(), "DEGRADED")?;
     ensure!(node.sudo("systemctl is-failed burnonce.service")?.code == Some(0), "burnonce.service has not failed");
     Ok(json)
+}
+
+/// The upper was left clean: no journal to be replayed (`INCOMPAT_RECOVER`, bit 2 of the superblock's word at 0x60).
+pub fn upper_is_clean(card: &Card) -> Result<()> {
+    let features = card.partition(3)?.offset() + 1024 + 0x60;
+    ensure!(card.read(features..features + 1)?[0] & 4 == 0, "the upper was not left clean");
+    Ok(())
 }
 
 /// Every unit came up.

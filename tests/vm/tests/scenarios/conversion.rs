@@ -23,6 +23,7 @@ fn first_boot_to_overlay() {
         checks::nothing_failed(&node)?;
         node.sh("echo kept >/root/written")?;
         node.shutdown()?;
+        checks::upper_is_clean(&node.card)?;
 
         checks::has_third_partition(&node.card, &image.as_card())?;
         let boot_code = |card: &Card| Ok::<_, anyhow::Error>(card.first_sector()?[..446].to_vec());
@@ -89,7 +90,9 @@ fn third_boot_changes_nothing(node: &mut Node) -> Result<()> {
     ensure!(node.sh("cat /root/written; cat /var/lib/demo/ran")? == "kept\ncloud-init ran");
     checks::nothing_failed(node)?;
     println!("vm: a boot with nothing to do: converge took {} ms", status["converge"]["took_ms"]);
+    ensure!(!node.console_log(node.boots())?.contains("burnonce: checking"), "a clean upper was checked");
     node.shutdown()?;
+    checks::upper_is_clean(&node.card)?;
     ensure!(Untouched::of(&node.card)? == before, "a boot with nothing to do has written to the card");
     Ok(())
 }

@@ -17,6 +17,10 @@ fn maintain() {
         let failing = node.sudo("burnonce maintain false")?;
         ensure!(failing.code == Some(1), "a command that fails inside gave {failing:?}");
         checks::is_converted(&node).context("after a command that failed inside")?;
+        // A library that every process has open is replaced, as an upgrade does.
+        let replace = "cp -a /lib/x86_64-linux-gnu/libc.so.6 /lib/new && mv /lib/new /lib/x86_64-linux-gnu/libc.so.6";
+        node.sh(&format!("burnonce maintain sh -c '{replace}'"))?;
+        checks::is_sealed(&node).context("after a library was replaced")?;
         node.reboot()?;
         ensure!(node.settle(1)? == 1);
         node.sh("test -e /media/root-ro/etc/via-maintain && test -e /etc/via-maintain")?;
@@ -25,6 +29,38 @@ fn maintain() {
         node.shutdown()?;
         ensure!(node.card.mount(2)?.has("etc/via-maintain"), "the change is not in the lower");
         ensure!(!node.card.mount(3)?.has("overlay/etc/via-maintain"), "the change is in the upper");
+        Ok(())
+    });
+}
+
+/// An attempt that fails, and what the owner does about it: nothing converts under their hands, the next boot does.
+#[test]
+fn failed_attempt() {
+    scenario("failed_attempt", |bed| {
+        let image = Recipe::stock().make()?;
+        let card = bed.card(&image)?;
+        let root = card.mount_writable(2)?;
+        std::fs::rename(root.path().join("usr/sbin/mke2fs"), root.path().join("usr/sbin/mke2fs.away"))?;
+        drop(root);
+        let mut node = bed.node(card);
+        ensure!(node.settle(1)? == 1);
+        checks::is_plain(&node)?;
+        checks::says(&node, 1, "failed: could not make an ext4 file system on /dev/vda3")?;
+        let notice = node.sh("cat /boot/firmware/burnonce.txt")?;
+        ensure!(notice.contains("Attempt 1 of 3"), "burnonce.txt says {notice:?}");
+
+        node.sh("mv /usr/sbin/mke2fs.away /usr/sbin/mke2fs")?;
+        node.sh("systemctl isolate multi-user.target").context("starting every unit that is not up")?;
+        let typed = node.sudo("burnonce converge")?;
+        ensure!(typed.code == Some(3) && typed.stdout.contains("restart it"), "converge by hand: {typed:?}");
+        checks::is_plain(&node)?;
+        node.reboot()?;
+        ensure!(node.card.table()?.partitions.len() == 2, "the running node was converted");
+        ensure!(node.settle(2)? == 2, "the restart did not convert");
+        let status = checks::is_converted(&node)?;
+        ensure!(status["state"]["attempts"] == 2, "{status:#}");
+        node.shutdown()?;
+        ensure!(node.card.boot_text("burnonce.txt")?.is_none(), "burnonce.txt is still there");
         Ok(())
     });
 }
