@@ -8,6 +8,8 @@ use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::Path;
+use std::sync::mpsc;
+use std::time::Duration;
 
 mod ext2;
 
@@ -200,6 +202,7 @@ pub fn journal(length: Bytes) -> u64 {
 pub fn make(device: &Path, length: Bytes, content: &Path) -> Result<()> {
     const LEAST: u64 = 16 * MIB;
     ensure!(length.0 >= LEAST, "{length} are too few for the upper file system: at least {} are needed", Bytes(LEAST));
+    wait_for_randomness();
     wipe(device, length).with_context(|| format!("wiping old signatures from {}", device.display()))?;
     Program::new("mke2fs")
         .args(["-q", "-t", "ext4", "-b", &BLOCK.to_string(), "-I", "256", "-O", FEATURES])
@@ -210,6 +213,24 @@ pub fn make(device: &Path, length: Bytes, content: &Path) -> Result<()> {
         .run()
         .with_context(|| format!("making the upper file system on {}", device.display()))?;
     flush(device)
+}
+
+/// Waits until the kernel's random numbers are random. So early in a boot they are not, and mke2fs, which never waits, then retries for a
+/// second for each of its UUIDs and settles for one made of clock and MAC address: of a board without a clock. A read that waits
+/// makes the kernel gather what it needs (random(7); `try_to_generate_entropy` in drivers/char/random.c).
+fn wait_for_randomness() {
+    const LONGEST: Duration = Duration::from_secs(10);
+    let (done, waiting) = mpsc::channel();
+    std::thread::spawn(move || {
+        let read = File::open("/dev/random").and_then(|mut random| random.read_exact(&mut [0]));
+        // The other end has gone when this took too long.
+        let _ = done.send(read);
+    });
+    match waiting.recv_timeout(LONGEST) {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => log::warn!("reading /dev/random: {error}"),
+        Err(_) => log::warn!("no random numbers after {} s; the file system's UUID is made without", LONGEST.as_secs()),
+    }
 }
 
 /// Zeroes the first and the last MiB of `length`. Refuses a device that is mounted or otherwise claimed (`O_EXCL`).

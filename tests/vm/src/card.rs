@@ -232,6 +232,12 @@ impl Card {
         self.digest(1, std::slice::from_ref(&blank))
     }
 
+    /// The version of the UUID of the ext4 on partition `number`: byte 6 of the 16 at 0x68 of its superblock (RFC 9562, section 4.2).
+    pub fn uuid_version(&self, number: u32) -> Result<u8> {
+        let at = self.partition(number)?.offset() + 1024 + 0x68 + 6;
+        Ok(self.read(at..at + 1)?[0] >> 4)
+    }
+
     /// The sector with the MBR.
     pub fn first_sector(&self) -> Result<Vec<u8>> {
         self.read(0..SECTOR)

@@ -26,6 +26,8 @@ fn first_boot_to_overlay() {
         checks::upper_is_clean(&node.card)?;
 
         checks::has_third_partition(&node.card, &image.as_card())?;
+        // Early in a boot mke2fs falls back to a UUID of clock and MAC address, unless it is given time.
+        ensure!(node.card.uuid_version(3)? == 4, "the upper's UUID is not a random one");
         let boot_code = |card: &Card| Ok::<_, anyhow::Error>(card.first_sector()?[..446].to_vec());
         ensure!(boot_code(&node.card)? == boot_code(&image.as_card())?, "boot code or disk signature has changed");
         first_boot_went_to_upper(&node.card)?;
