@@ -77,7 +77,7 @@ test-fast: lint ## the part that takes under two minutes, without root
 lint: ## formatting, clippy, shell scripts
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
-	shellcheck share/overlayroot.local.conf $(shell find initramfs -type f) debian/burnonce.p* .ci/run $(wildcard tests/*.sh tests/vm/*.sh)
+	shellcheck share/overlayroot.local.conf $(shell find initramfs systemd/system-shutdown -type f) debian/burnonce.p* .ci/run $(wildcard tests/*.sh tests/vm/*.sh)
 
 .PHONY: deny
 deny: $(filter target/%,$(cargo_deny)) ## licences, banned crates and sources of the dependencies

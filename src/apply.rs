@@ -60,7 +60,9 @@ pub fn run(plan: &Plan, machine: &Machine, console: &mut Console, limit: usize) 
             Err(error) => {
                 // The file can be there though something after it failed.
                 configured |= matches!(step, Step::WriteConfiguration { .. }) && is_configured(machine);
-                if !configured || *step == Step::Reboot {
+                // A file that is open for writing keeps a file system writable. The seal comes all the same: it shuts out the next mount.
+                let seal_follows = matches!(step, Step::MakeReadOnly { .. });
+                if *step == Step::Reboot || !(configured || seal_follows) {
                     forget_unpublished(plan, machine);
                     return Err(Failure { step: step.to_string(), error, configured });
                 }

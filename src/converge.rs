@@ -9,7 +9,7 @@ use crate::output::print;
 use crate::overlay::{Configuration, Counts};
 use crate::refusal::{Refusal, aftermath};
 use crate::step::{Plan, Purpose, Step};
-use crate::{Exit, files, mounted, notice, observe, overlay, plan};
+use crate::{Exit, files, maintain, mounted, notice, observe, overlay, plan};
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use std::fs;
@@ -146,6 +146,10 @@ fn pursue(
         console.say(format_args!("note: {note}."));
     }
     match &plan.purpose {
+        Purpose::Seal | Purpose::Degraded { .. } if maintain::is_at_work(options.root) => {
+            print(format_args!("{}.\n", maintain::AT_WORK));
+            Ok((Exit::Refused, "refused", maintain::AT_WORK.to_owned()))
+        }
         Purpose::Nothing => {
             // The console hears of it once: a boot with nothing to do is to be short, and a serial line is slow.
             if is_first_overlay_boot(options.root) {
@@ -204,9 +208,13 @@ fn pursue(
 /// started again: systemd has started this very process (`SYSTEMD_EXEC_PID`, systemd.exec(5)), and for a conversion nothing has made root
 /// writable yet; where the kernel command line did, this is the first run. Without a restart it may be typed, as tests do.
 fn is_booting(options: &Options, seen: &Observation, first: bool) -> Result<bool> {
-    let by_systemd = std::env::var("SYSTEMD_EXEC_PID").is_ok_and(|pid| pid == std::process::id().to_string());
+    // Before version 248 systemd gave a name to the run, but not the process.
+    let by_systemd = match std::env::var("SYSTEMD_EXEC_PID") {
+        Ok(pid) => pid == std::process::id().to_string(),
+        Err(_) => nix::unistd::getppid().as_raw() == 1 && std::env::var_os("INVOCATION_ID").is_some(),
+    };
     let early = options.late || (seen.cmdline.rw && first) || mounted::is_read_only(options.root)?;
-    Ok((by_systemd || !options.reboot) && early)
+    Ok(((by_systemd && first) || !options.reboot) && early)
 }
 
 /// Whether this is the first boot on this upper: no program has written to it yet.

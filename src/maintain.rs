@@ -69,12 +69,26 @@ pub fn run(command: &[String]) -> Result<Exit> {
 fn lower_of_overlay(seen: &Observation) -> Result<&str> {
     match (&seen.root, &seen.lower, &seen.configuration) {
         (Root::Overlay { .. }, Place::Partition { name, .. }, Configuration::Complete(_)) => Ok(name),
+        (Root::Plain { .. }, _, Configuration::Complete(_)) => {
+            bail!(
+                "root is the image itself in this boot; with `burnonce=off` in cmdline.txt it is writable: change it directly then"
+            )
+        }
         (Root::Plain { .. }, ..) => {
             bail!("root is no overlay in this boot, so there is nothing to open: change the system directly")
         }
         _ => bail!("this overlay was not configured by burnonce; `overlayroot-chroot` is the tool for it"),
     }
 }
+
+/// Whether one is at work now: the image is open then, and is to be.
+pub fn is_at_work(root: &Path) -> bool {
+    let lock = root.join(LOCK.trim_start_matches('/'));
+    File::open(lock).is_ok_and(|file| Flock::lock(file, FlockArg::LockSharedNonblock).is_err())
+}
+
+/// What is said while it is.
+pub const AT_WORK: &str = "`burnonce maintain` is at work; it seals the image when it ends";
 
 /// One at a time: the end of one would make the image read-only under the other.
 fn lock() -> Result<Flock<File>> {
@@ -137,14 +151,14 @@ fn close(device: &Path, lower: &Path, config: &Config) -> Result<()> {
     if let Err(error) = mounted::remount(lower, false) {
         log::info!("{error:#}: files of it that were replaced are still in use; the restart ends that");
     }
-    mounted::flush(lower)?;
     // Either file of overlayroot's: the node's own burnonce.yaml may name another one than the image's did. In doubt it is sealed.
     let configured = !matches!(
         observe::configuration(lower, &config.overlay.conf),
         Ok(Configuration::Absent | Configuration::Begun(_) | Configuration::Foreign { .. })
     );
     if configured {
-        return filesystem::seal(device);
+        filesystem::seal(device)?;
+        return mounted::flush(lower);
     }
     tell(format_args!(
         "the overlay's configuration is gone from the image, so it is not sealed: the next boot has no overlay."

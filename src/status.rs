@@ -9,7 +9,7 @@ use crate::plan::decide;
 use crate::state::{self, State};
 use crate::step::Purpose;
 use crate::units::Bytes;
-use crate::{Exit, mounted, observe};
+use crate::{Exit, maintain, mounted, observe};
 use anyhow::{Context, Result};
 use nix::sys::statvfs::statvfs;
 use serde::Serialize;
@@ -41,6 +41,8 @@ pub enum Health {
     NotConverted,
     /// Converted, but told to boot the image itself this time.
     SwitchedOff,
+    /// `maintain` has the image open.
+    InMaintenance,
 }
 
 /// How this node runs.
@@ -123,7 +125,10 @@ fn gather(root: &Path) -> Result<Status> {
         _ => None,
     };
     let state = upper.as_ref().map(|_| read_state(root));
-    let (health, reasons, remedy) = judge(&seen, &loaded, converge.as_ref());
+    let (mut health, mut reasons, mut remedy) = judge(&seen, &loaded, converge.as_ref());
+    if maintain::is_at_work(root) {
+        (health, reasons, remedy) = (Health::InMaintenance, vec![maintain::AT_WORK.to_owned()], None);
+    }
     let mut status = Status {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         mode: mode(&seen),
@@ -209,7 +214,8 @@ fn lower(seen: &Observation) -> Option<Lower> {
     let Place::Partition { name, sealed, .. } = &seen.lower else { return None };
     let writable = match &seen.root {
         Root::Overlay { lower_writable, .. } => *lower_writable,
-        Root::Plain { .. } | Root::OtherOverlay => !sealed,
+        Root::Plain { writable, .. } => *writable,
+        Root::OtherOverlay => !sealed,
     };
     Some(Lower { device: format!("/dev/{name}"), sealed: *sealed, writable })
 }
@@ -243,6 +249,7 @@ impl fmt::Display for Status {
             Health::Degraded => "DEGRADED",
             Health::NotConverted => "not converted",
             Health::SwitchedOff => "switched off",
+            Health::InMaintenance => "in maintenance",
         };
         writeln!(f, "burnonce {}: {health}", self.version)?;
         self.reasons.iter().try_for_each(|reason| writeln!(f, "  ! {reason}"))?;

@@ -90,3 +90,20 @@ fn status_sees_that_root_itself_is_read_only() {
     card.eject();
     assert_ne!(out.status.code(), Some(0), "{}", text(&out));
 }
+
+/// The image was mounted writable below the overlay, and something holds a file of it open.
+#[test]
+fn an_image_that_is_in_use_is_sealed_all_the_same() {
+    let (mut card, node) = converted_and_booted();
+    run("tune2fs", &["-O", "^read-only", &card.partition(2)]);
+    let lower = node.join("media/root-ro");
+    run("mount", &["-o", "remount,rw", lower.to_str().unwrap()]);
+    let open = fs::OpenOptions::new().append(true).open(lower.join("etc/machine-id")).unwrap();
+    let out = card.burnonce(&["-v", "converge", "--no-reboot"]);
+    let header = run("dumpe2fs", &["-h", &card.partition(2)]);
+    drop(open);
+    run("mount", &["-o", "remount,ro", lower.to_str().unwrap()]);
+    card.eject();
+    assert_eq!(out.status.code(), Some(4), "{}", text(&out));
+    assert!(header.contains("read-only"), "not sealed: {}", text(&out));
+}

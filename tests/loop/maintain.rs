@@ -94,8 +94,15 @@ fn a_second_maintain_waits_or_is_refused() {
     assert!(first.try_wait().unwrap().is_none());
     let second = card.burnonce(&["maintain", "/usr/sbin/blkid", "-V"]);
     let killed = first.try_wait().unwrap();
+    // Nor does the agent close the door under it.
+    let converge = card.burnonce(&["converge", "--no-reboot"]);
+    assert_eq!(converge.status.code(), Some(3), "{}", text(&converge));
+    let status = card.burnonce(&["status"]);
+    assert!(text(&status).contains("in maintenance"), "{}", text(&status));
+    assert!(!run("dumpe2fs", &["-h", &card.partition(2)]).contains("read-only"), "sealed while it is open");
     drop(first.stdin.take());
     let end = first.wait().unwrap();
+    assert!(run("dumpe2fs", &["-h", &card.partition(2)]).contains("read-only"), "left unsealed");
     card.eject();
     eprintln!("{:?} {} first {killed:?} {end:?}", second.status, text(&second));
     assert!(killed.is_none(), "the second one ended the first one's command");
