@@ -20,6 +20,8 @@ const PROGRAMS: [&str; 7] = ["debugfs", "mke2fs", "e2fsck", "tune2fs", "blkid", 
 pub struct Card {
     directory: tempfile::TempDir,
     device: Option<String>,
+    /// Bytes in a logical sector of the reader that the card is put into.
+    sector_size: u32,
 }
 
 /// Runs a program that must succeed, and gives its output.
@@ -49,14 +51,20 @@ fn need_privileges() {
 impl Card {
     /// A card of `mib` MiB with an image of two partitions on it.
     pub fn burned(mib: u64) -> Card {
+        Card::burned_with(mib, 512)
+    }
+
+    /// The same on a disk whose logical sectors have `sector_size` bytes; its table counts in these.
+    pub fn burned_with(mib: u64, sector_size: u32) -> Card {
         need_privileges();
         let directory = memory();
-        let card = Card { directory, device: None };
+        let card = Card { directory, device: None, sector_size };
+        let [boot, boot_length, start, length] =
+            [BOOT.0, BOOT.1, ROOT.0, ROOT.1].map(|n| n * 512 / u64::from(sector_size));
         let file = card.file();
         fs::File::create(&file).unwrap().set_len(mib << 20).unwrap();
         let script = format!(
-            "label: dos\nlabel-id: 0x1b2c3d4e\nstart={}, size={}, type=c\nstart={}, size={}, type=83\n",
-            BOOT.0, BOOT.1, ROOT.0, ROOT.1
+            "label: dos\nlabel-id: 0x1b2c3d4e\nstart={boot}, size={boot_length}, type=c\nstart={start}, size={length}, type=83\n"
         );
         let mut sfdisk =
             Command::new("sfdisk").arg("--quiet").arg(&file).stdin(std::process::Stdio::piped()).spawn().unwrap();
@@ -65,9 +73,11 @@ impl Card {
         write_at(&file, 0, &[0xB0; 440]);
         let tree = root_tree(card.directory.path());
         let offset = format!("offset={}", ROOT.0 * 512);
-        let blocks = (ROOT.1 / 2).to_string();
+        // ext4's block is not smaller than the disk's.
+        let block = sector_size.max(1024);
+        let (block, blocks) = (block.to_string(), (ROOT.1 * 512 / u64::from(block)).to_string());
         let (tree, file) = (tree.to_str().unwrap(), file.to_str().unwrap());
-        run("mke2fs", &["-q", "-t", "ext4", "-b", "1024", "-L", "writable", "-E", &offset, "-d", tree, file, &blocks]);
+        run("mke2fs", &["-q", "-t", "ext4", "-b", &block, "-L", "writable", "-E", &offset, "-d", tree, file, &blocks]);
         card
     }
 
@@ -79,7 +89,8 @@ impl Card {
     /// The card put into a reader: its loop device, with the kernel told of the partitions in its table.
     pub fn insert(&mut self, read_only: bool) -> String {
         let file = self.file();
-        let mut arguments = vec!["--find", "--show"];
+        let sector_size = self.sector_size.to_string();
+        let mut arguments = vec!["--find", "--show", "--sector-size", &sector_size];
         arguments.extend(read_only.then_some("--read-only"));
         arguments.push(file.to_str().unwrap());
         let device = run("losetup", &arguments).trim().to_owned();
@@ -88,7 +99,7 @@ impl Card {
         forget_partitions(&device);
         for (number, start, size) in self.table() {
             let disk = fs::File::open(&device).unwrap();
-            burnonce::sys::add_kernel_partition(&disk, number, Lba(start), Sectors(size), 512).unwrap();
+            burnonce::sys::add_kernel_partition(&disk, number, Lba(start), Sectors(size), self.sector_size).unwrap();
         }
         device
     }

@@ -211,3 +211,23 @@ fn a_placeholder_is_grown_and_used() {
     card.eject();
     assert_converted(&mut card);
 }
+
+/// USB bridges and some disks have sectors of 4096 bytes; an MBR counts in these.
+#[test]
+fn a_disk_with_sectors_of_4096_bytes_is_converted() {
+    let mut card = Card::burned_with(CARD_MIB, 4096);
+    card.boot(false);
+    let output = card.burnonce(&["-v", "converge", "--no-reboot"]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+    card.eject();
+    card.boot(true);
+    let output = card.burnonce(&["-v", "converge"]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+    assert!(text(&output).contains("this node runs on its overlay"), "{}", text(&output));
+    card.eject();
+    // As on a disk of 512-byte sectors, in eighths.
+    assert_eq!(card.table()[2], (3, 565_248 / 8, CARD_MIB * 256 - 565_248 / 8));
+    card.insert(false);
+    run("e2fsck", &["-fn", &card.partition(3)]);
+    card.eject();
+}
