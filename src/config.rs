@@ -168,6 +168,14 @@ impl fmt::Display for ConfigError {
 
 impl std::error::Error for ConfigError {}
 
+/// The configuration of the machine at `root`: what reading its file gave, and what to go by, which is the default where the file
+/// cannot be used.
+pub fn of(root: &Path) -> (anyhow::Result<Config>, Config) {
+    let loaded = load(&root.join(PATH.trim_start_matches('/')));
+    let config = loaded.as_ref().cloned().unwrap_or_default();
+    (loaded, config)
+}
+
 /// Reads the configuration. A file that is missing, empty, or nothing but comments gives the defaults.
 ///
 /// # Errors

@@ -97,8 +97,7 @@ fn is_first_run(root: &Path) -> bool {
 
 fn converge(options: &Options, first: bool, console: &mut Console) -> Result<End> {
     let root = options.root;
-    let loaded = config::load(&root.join(config::PATH.trim_start_matches('/')));
-    let config = loaded.as_ref().map_or_else(|_| Config::default(), Clone::clone);
+    let (loaded, config) = config::of(root);
     let seen = observe::observe(root, &config)?;
     if options.late {
         // Asked for once: were this unit started again in the same boot, it would have nothing to do.

@@ -13,7 +13,7 @@ fn main() -> Exit {
     let cli = Cli::parse();
     let root = Path::new("/");
     // A file that cannot be read is reported by the command itself.
-    let level = config::load(Path::new(config::PATH)).unwrap_or_default().log.level;
+    let level = config::of(root).1.log.level;
     logging::start(cli.verbose, level);
     let reads_a_file = matches!(&cli.command, Command::Plan { from: Some(_), .. });
     if !reads_a_file && !nix::unistd::geteuid().is_root() {

@@ -41,7 +41,7 @@ const IGNORED_BY_ALL: [Signal; 1] = [Signal::SIGTSTP];
 /// The node does not run on an overlay; another `maintain` is at work; the lower could not be made writable. An exit code of the
 /// command is no error: it is handed on.
 pub fn run(command: &[String]) -> Result<Exit> {
-    let config = config::load(Path::new(config::PATH)).unwrap_or_else(|_| Config::default());
+    let (_, config) = config::of(Path::new("/"));
     let seen = observe::observe(Path::new("/"), &config)?;
     let device = PathBuf::from("/dev").join(lower_of_overlay(&seen)?);
     let lower = Path::new(overlay::LOWER);

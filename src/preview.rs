@@ -1,6 +1,6 @@
 //! `burnonce plan`: what the next boot would do, in words and as a picture. Changes nothing.
 
-use crate::config::{self, Config};
+use crate::config;
 use crate::filesystem::{Content, Owner, Superblock};
 use crate::observation::{Disk, Observation, Place, Root};
 use crate::output::print;
@@ -19,8 +19,7 @@ use std::path::Path;
 /// # Errors
 /// The machine or the file could not be read.
 pub fn run(root: &Path, json: bool, from: Option<&Path>) -> Result<Exit> {
-    let loaded = config::load(&root.join(config::PATH.trim_start_matches('/')));
-    let config = loaded.as_ref().map_or_else(|_| Config::default(), Clone::clone);
+    let (loaded, config) = config::of(root);
     let seen = match from {
         Some(file) => load(file)?,
         None => observe::observe(root, &config)?,

@@ -116,8 +116,7 @@ pub fn run(root: &Path, json: bool) -> Result<Exit> {
 }
 
 fn gather(root: &Path) -> Result<Status> {
-    let loaded = config::load(&root.join(config::PATH.trim_start_matches('/')));
-    let config = loaded.as_ref().map_or_else(|_| Config::default(), Clone::clone);
+    let (loaded, config) = config::of(root);
     let seen = observe::observe(root, &config)?;
     let converge = fs::read_to_string(root.join(OUTCOME)).ok().and_then(|text| serde_json::from_str(&text).ok());
     let upper = match &seen.root {
