@@ -1,4 +1,4 @@
-//! Carries out a plan: the one module that changes a card.
+//! Carries out a plan. Besides this module only [`crate::notice`] and [`crate::maintain`] write to a card.
 
 use crate::command::Program;
 use crate::console::Console;
@@ -113,7 +113,7 @@ fn apply(step: &Step, machine: &Machine, console: &Console) -> Result<()> {
             mounted::quiesce(root, machine.reboot)
         }
         Step::MakeReadOnly { directory } if directory == "/" => mounted::quiesce(root, machine.reboot),
-        Step::MakeReadOnly { directory } => mounted::remount(&root.join(directory.trim_start_matches('/')), false),
+        Step::MakeReadOnly { directory } => mounted::remount(&files::below(root, directory), false),
         Step::Seal { device } => filesystem::seal(&machine.node(device)),
         Step::Unseal { device } => filesystem::unseal(&machine.node(device)),
         Step::KeepLog { device } => keep_log(machine, device, console),
@@ -135,7 +135,7 @@ fn apply(step: &Step, machine: &Machine, console: &Console) -> Result<()> {
 
 impl Machine<'_> {
     fn conf_path(&self) -> PathBuf {
-        self.root.join(self.conf.strip_prefix("/").unwrap_or(self.conf))
+        files::below(self.root, self.conf)
     }
 
     fn node(&self, name: &str) -> PathBuf {
@@ -172,12 +172,10 @@ fn stage(root: &Path, state: &State) -> Result<PathBuf> {
     if stage.exists() {
         fs::remove_dir_all(&stage).with_context(|| format!("removing {}", stage.display()))?;
     }
-    for directory in ["overlay", "overlay-workdir/_", "burnonce/log"] {
+    for directory in ["", "overlay", "overlay-workdir", "overlay-workdir/_", "burnonce", "burnonce/log"] {
         let path = stage.join(directory);
         fs::create_dir_all(&path).with_context(|| format!("making {}", path.display()))?;
-    }
-    for directory in ["", "overlay", "overlay-workdir", "overlay-workdir/_", "burnonce", "burnonce/log"] {
-        set_mode(&stage.join(directory), 0o755)?;
+        set_mode(&path, 0o755)?;
     }
     files::replace(&stage.join(state::PATH), &state.to_json()?)?;
     Ok(stage)

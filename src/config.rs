@@ -4,6 +4,7 @@
 //! checked against it. Positions are the YAML parser's own. serde's derive would report a duplicate key where its map begins,
 //! so keys are judged one by one as they are read (`reader.rs`).
 
+use crate::files;
 use crate::units::{Bytes, MIB};
 use anyhow::Context;
 use log::LevelFilter;
@@ -171,7 +172,7 @@ impl std::error::Error for ConfigError {}
 /// The configuration of the machine at `root`: what reading its file gave, and what to go by, which is the default where the file
 /// cannot be used.
 pub fn of(root: &Path) -> (anyhow::Result<Config>, Config) {
-    let loaded = load(&root.join(PATH.trim_start_matches('/')));
+    let loaded = load(&files::below(root, PATH));
     let config = loaded.as_ref().cloned().unwrap_or_default();
     (loaded, config)
 }

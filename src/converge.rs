@@ -218,7 +218,7 @@ fn is_booting(options: &Options, seen: &Observation, first: bool) -> Result<bool
 
 /// Whether this is the first boot on this upper: no program has written to it yet.
 fn is_first_overlay_boot(root: &Path) -> bool {
-    !root.join(overlay::UPPER.trim_start_matches('/')).join("overlay/var").exists()
+    !files::below(root, overlay::UPPER).join("overlay/var").exists()
 }
 
 /// The first lines of a conversion: what is about to happen, and how long one waits.

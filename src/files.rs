@@ -5,6 +5,12 @@ use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+/// Where `path`, absolute as a node has it, is on the node whose root is at `root`.
+pub fn below(root: &Path, path: impl AsRef<Path>) -> PathBuf {
+    let path = path.as_ref();
+    root.join(path.strip_prefix("/").unwrap_or(path))
+}
+
 /// Writes `text` to `path` so that a power cut leaves the old file or the new one: temporary file, fsync, rename, fsync of
 /// the directory. The mode of a new file is 0644.
 ///
@@ -62,6 +68,18 @@ fn sync_directory(path: &Path) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_absolute_path_is_taken_below_a_root() {
+        for (root, path, expected) in [
+            ("/", "/etc/x", "/etc/x"),
+            ("/tmp/node", "/etc/x", "/tmp/node/etc/x"),
+            ("/tmp/node", "/", "/tmp/node/"),
+            ("/tmp/node", "etc/x", "/tmp/node/etc/x"),
+        ] {
+            assert_eq!(below(Path::new(root), path), Path::new(expected));
+        }
+    }
 
     #[test]
     fn a_file_is_replaced_whole_and_nothing_stays_beside_it() {

@@ -4,6 +4,7 @@
 //! Whatever happens inside, the lower is made read-only and sealed again.
 
 use crate::config::{self, Config};
+use crate::files;
 use crate::mounted;
 use crate::observation::{Observation, Place, Root};
 use crate::output::tell;
@@ -83,8 +84,7 @@ fn lower_of_overlay(seen: &Observation) -> Result<&str> {
 
 /// Whether one is at work now: the image is open then, and is to be.
 pub fn is_at_work(root: &Path) -> bool {
-    let lock = root.join(LOCK.trim_start_matches('/'));
-    File::open(lock).is_ok_and(|file| Flock::lock(file, FlockArg::LockSharedNonblock).is_err())
+    File::open(files::below(root, LOCK)).is_ok_and(|file| Flock::lock(file, FlockArg::LockSharedNonblock).is_err())
 }
 
 /// What is said while it is.
@@ -106,7 +106,7 @@ fn open(device: &Path, lower: &Path) -> Result<()> {
 /// Runs the command inside and waits for it.
 fn enter(lower: &Path, command: &[String]) -> Result<Exit> {
     for directory in BORROWED {
-        let inside = lower.join(directory.trim_start_matches('/'));
+        let inside = files::below(lower, directory);
         if Path::new(directory).is_dir() && inside.is_dir() {
             bind(Path::new(directory), &inside)?;
         }

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 /// Its name on the boot partition.
 pub const NAME: &str = "burnonce.txt";
+
 /// Writes `text` there; writes nothing where the file says so already.
 ///
 /// # Errors
@@ -77,9 +78,9 @@ fn on_boot_partition(root: &Path, disk: &Disk, lower: &Place, work: impl FnOnce(
     for partition in before {
         let node = format!("/dev/{}", disk.partition_name(partition.number));
         if let Some(mount) = mounts.iter().find(|m| m.source == node && m.fs_type == "vfat") {
-            return work(&Boot::Already(root.join(mount.mount_point.trim_start_matches('/'))));
+            return work(&Boot::Already(files::below(root, &mount.mount_point)));
         }
-        match Mounted::new(&root.join(node.trim_start_matches('/')), "vfat", &root.join(RUN).join("boot"), false) {
+        match Mounted::new(&files::below(root, &node), "vfat", &root.join(RUN).join("boot"), false) {
             Ok(mounted) => {
                 let boot = Boot::Here(mounted);
                 work(&boot)?;

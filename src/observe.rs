@@ -1,10 +1,10 @@
 //! Looks at the machine and writes nothing. What it sees becomes an [`Observation`].
 
+use crate::files;
 use crate::filesystem::{self, Content};
 use crate::observation::{Cmdline, Disk, Held, KernelPartition, Observation, Overlayroot, Place, Root};
 use crate::overlay::{self, Configuration};
-use crate::table::Defect;
-use crate::table::{self, Partition, Table};
+use crate::table::{self, Defect, Partition, Table};
 use crate::units::{Bytes, Lba, Sectors};
 use crate::{config::Config, mounts, mounts::Mount};
 use anyhow::{Context, Result};
@@ -34,7 +34,7 @@ pub fn observe(root: &Path, config: &Config) -> Result<Observation> {
         (Place::Partition { number, .. }, Some(path)) => Some(disk(root, &path, *number, in_use)?),
         _ => None,
     };
-    let tree = if overlaid { root.join(overlay::LOWER.trim_start_matches('/')) } else { root.to_owned() };
+    let tree = if overlaid { files::below(root, overlay::LOWER) } else { root.to_owned() };
     Ok(Observation {
         cmdline: cmdline(&read(&root.join("proc/cmdline"))?),
         root: mode,
@@ -73,17 +73,21 @@ fn place(root: &Path, mount: &Mount) -> Result<(Place, Option<PathBuf>)> {
     let Ok(device) = link.canonicalize() else { return Ok(no_device()) };
     let name = base_name(&device);
     let Some(number) = read_number(&device.join("partition")).ok() else {
-        let mapped = device.join("dm").exists() || device.join("md").exists();
         let shown = fs::read_to_string(device.join("dm/name")).map_or(name.clone(), |n| n.trim().to_owned());
-        return Ok((if mapped { Place::Mapped { name: shown } } else { Place::WholeDisk { name } }, None));
+        return Ok((if is_mapped(&device) { Place::Mapped { name: shown } } else { Place::WholeDisk { name } }, None));
     };
-    let node = root.join("dev").join(&name);
-    if let Some(parent) = device.parent().filter(|p| p.join("dm").exists() || p.join("md").exists()) {
+    if let Some(parent) = device.parent().filter(|p| is_mapped(p)) {
         return Ok((Place::Mapped { name: base_name(parent) }, None));
     }
+    let node = root.join("dev").join(&name);
     let (uuid, sealed) = identify(&node, &mount.fs_type)?;
     let place = Place::Partition { number: u32::try_from(number)?, uuid, sealed, name };
     Ok((place, device.parent().map(Path::to_owned)))
+}
+
+/// Whether the sysfs directory of a disk is that of a device mapper target or an md array.
+fn is_mapped(disk: &Path) -> bool {
+    disk.join("dm").exists() || disk.join("md").exists()
 }
 
 /// UUID and seal of the file system on `node`. The kernel writes a mounted superblock in two steps, so that its checksum can be wrong
@@ -179,7 +183,7 @@ pub fn cmdline(text: &str) -> Cmdline {
 pub(crate) fn configuration(tree: &Path, conf: &Path) -> Result<Configuration> {
     let mut found = Configuration::Absent;
     for path in ["/etc/overlayroot.conf", "/etc/overlayroot.local.conf"] {
-        let Some(text) = read_if_there(&tree.join(path.trim_start_matches('/')))? else { continue };
+        let Some(text) = read_if_there(&files::below(tree, path))? else { continue };
         match overlay::parse(&text) {
             Configuration::Absent => {}
             // overlayroot reads them in this order: the later one counts.

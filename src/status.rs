@@ -9,7 +9,7 @@ use crate::plan::decide;
 use crate::state::{self, State};
 use crate::step::Purpose;
 use crate::units::Bytes;
-use crate::{Exit, maintain, mounted, observe};
+use crate::{Exit, files, maintain, mounted, observe};
 use anyhow::{Context, Result};
 use nix::sys::statvfs::statvfs;
 use serde::Serialize;
@@ -220,7 +220,7 @@ fn lower(seen: &Observation) -> Option<Lower> {
 }
 
 fn upper(root: &Path, device: &str, writable: bool) -> Result<Upper> {
-    let mounted = root.join(overlay::UPPER.trim_start_matches('/'));
+    let mounted = files::below(root, overlay::UPPER);
     let numbers = statvfs(&mounted).with_context(|| format!("looking at {}", mounted.display()))?;
     let bytes = |blocks: u64| Bytes(blocks.saturating_mul(numbers.fragment_size()));
     let errors = root.join("sys/fs/ext4").join(device).join("errors_count");
@@ -236,7 +236,7 @@ fn upper(root: &Path, device: &str, writable: bool) -> Result<Upper> {
 }
 
 fn read_state(root: &Path) -> Result<State> {
-    let path = root.join(overlay::UPPER.trim_start_matches('/')).join(state::PATH);
+    let path = files::below(root, overlay::UPPER).join(state::PATH);
     let text = fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
     state::parse(&text)
 }
