@@ -11,6 +11,7 @@ use crate::state::{self, State};
 use crate::step::{Plan, Step};
 use crate::sys;
 use crate::table::{self, Change, NewPartition, Table};
+use crate::upper::{self, Upper};
 use anyhow::{Context, Result, anyhow};
 use std::fs::{self, File, OpenOptions};
 use std::path::{Path, PathBuf};
@@ -172,11 +173,13 @@ fn stage(root: &Path, state: &State) -> Result<PathBuf> {
     if stage.exists() {
         fs::remove_dir_all(&stage).with_context(|| format!("removing {}", stage.display()))?;
     }
-    for directory in ["", "overlay", "overlay-workdir", "overlay-workdir/_", "burnonce", "burnonce/log"] {
+    for directory in upper::DIRECTORIES {
         let path = stage.join(directory);
         fs::create_dir_all(&path).with_context(|| format!("making {}", path.display()))?;
         set_mode(&path, 0o755)?;
     }
+    let ballast = Upper::at(&stage).own("ballast");
+    fs::write(&ballast, upper::ballast()).with_context(|| format!("writing {}", ballast.display()))?;
     files::replace(&stage.join(state::PATH), &state.to_json()?)?;
     Ok(stage)
 }

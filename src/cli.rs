@@ -47,6 +47,64 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Give this node back as freshly burned: ask, set aside all that was written, and restart
+    Reset {
+        /// Take over what is at PATH (a glob, absolute) into the new generation; besides `reset.keep` in the configuration
+        #[arg(long, value_name = "PATH")]
+        keep: Vec<String>,
+        /// Put FILE on the boot partition as cloud-init's user-data
+        #[arg(long, value_name = "FILE")]
+        user_data: Option<PathBuf>,
+        /// Show what would be kept and what would be lost; change nothing
+        #[arg(long, conflicts_with_all = ["no_reboot", "yes"])]
+        preview: bool,
+        /// Do not restart: the next boot carries it out
+        #[arg(long)]
+        no_reboot: bool,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Go back to the generation that was set aside last, and restart; the present one is set aside in its place
+    Undo {
+        /// Do not restart: the next boot carries it out
+        #[arg(long)]
+        no_reboot: bool,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
+    },
+    /// List the generations on this card: when, how much, why it ended
+    Generations {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show what changed since the image was burned: A added, M modified, D deleted, R a directory replaced
+    Diff {
+        /// Only at and below PATH
+        path: Option<PathBuf>,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+        /// Name the Debian package that owns each path, or `local`
+        #[arg(long)]
+        package: bool,
+        /// Show the change of FILE's content as a unified diff
+        #[arg(long, value_name = "FILE", conflicts_with_all = ["path", "json", "package", "all"])]
+        content: Option<PathBuf>,
+        /// List what is folded, too (`diff.fold` in the configuration)
+        #[arg(long)]
+        all: bool,
+    },
+    /// Look after the upper before anything has it mounted; what the initramfs runs in every boot
+    Guard {
+        /// Where the initramfs has mounted root
+        #[arg(long, value_name = "DIRECTORY")]
+        root: PathBuf,
+    },
+    /// Delete generations that are not kept any more; what burnonce-reclaim.service runs late in a boot
+    Reclaim,
     /// Run COMMAND, or a shell, in the image below the overlay, writable as long as it runs
     Maintain {
         /// The command and its arguments; without it a shell

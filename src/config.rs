@@ -7,6 +7,7 @@
 use crate::files;
 use crate::units::{Bytes, MIB};
 use anyhow::Context;
+pub use keys::{KEYS, Key};
 use log::LevelFilter;
 use reader::{nearest, quoted, synonym};
 use std::fmt;
@@ -14,6 +15,7 @@ use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
+mod keys;
 mod reader;
 #[cfg(test)]
 mod tests;
@@ -34,6 +36,8 @@ pub struct Config {
     pub convert: bool,
     pub partition: PartitionConfig,
     pub overlay: OverlayConfig,
+    pub reset: ResetConfig,
+    pub diff: DiffConfig,
     pub console: ConsoleConfig,
     pub log: LogConfig,
 }
@@ -61,6 +65,46 @@ pub enum Align {
 pub struct OverlayConfig {
     /// The file that is written into the lower; one of the two that overlayroot reads.
     pub conf: PathBuf,
+    /// What a boot does whose upper cannot be used.
+    pub on_failure: OnFailure,
+    /// Whether kernel, firmware and initramfs packages are held on a node that runs on its overlay.
+    pub hold: bool,
+}
+
+/// What a boot does whose upper cannot be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnFailure {
+    /// It runs on an overlay in memory.
+    Tmpfs,
+    /// It runs on the image itself, which is then writable.
+    Lower,
+    /// It does not go on.
+    Stop,
+}
+
+/// A reset.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ResetConfig {
+    /// Absolute paths and globs: what they match goes over into the new generation.
+    pub keep: Vec<String>,
+    /// What resets a node at boot.
+    pub on: Vec<ResetOn>,
+    /// How many generations are kept for an undo.
+    pub generations: u32,
+}
+
+/// What resets a node at boot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ResetOn {
+    /// User-data on the boot partition that differs from what the generation booted with.
+    UserData,
+}
+
+/// `burnonce diff`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DiffConfig {
+    /// Absolute paths and globs: changes below them are counted, not listed.
+    pub fold: Vec<String>,
 }
 
 /// What somebody beside the node sees.
@@ -84,69 +128,30 @@ pub struct LogConfig {
     pub level: LevelFilter,
 }
 
+/// What `burnonce diff` folds: what every boot and every use of apt changes.
+const FOLDED: [&str; 6] =
+    ["/var/log/journal", "/var/cache", "/var/lib/apt/lists", "/var/lib/systemd", "/etc/.updated", "/var/.updated"];
+
+/// The most generations that can be kept for an undo.
+const MOST_GENERATIONS: u32 = 9;
+
 impl Default for Config {
     fn default() -> Config {
         Config {
             convert: true,
             partition: PartitionConfig { min: Bytes(512 * MIB), align: Align::Auto },
-            overlay: OverlayConfig { conf: PathBuf::from("/etc/overlayroot.local.conf") },
+            overlay: OverlayConfig {
+                conf: PathBuf::from("/etc/overlayroot.local.conf"),
+                on_failure: OnFailure::Tmpfs,
+                hold: true,
+            },
+            reset: ResetConfig { keep: Vec::new(), on: Vec::new(), generations: 1 },
+            diff: DiffConfig { fold: FOLDED.map(str::to_owned).to_vec() },
             console: ConsoleConfig { led: Led::Auto },
             log: LogConfig { level: LevelFilter::Info },
         }
     }
 }
-
-/// One key of the file, as the man page and the README show it.
-#[derive(Debug)]
-pub struct Key {
-    /// Dotted: `partition.min` is `min` under `partition:`.
-    pub name: &'static str,
-    pub default: &'static str,
-    /// The values that are allowed: words separated by `, `, or a description.
-    pub allowed: &'static str,
-    pub meaning: &'static str,
-}
-
-/// Every key there is, in the order of the man page.
-pub const KEYS: &[Key] = &[
-    Key {
-        name: "convert",
-        default: "true",
-        allowed: "true, false",
-        meaning: "whether a boot may convert the card; false leaves an unconverted card as it is",
-    },
-    Key {
-        name: "partition.min",
-        default: "512 MiB",
-        allowed: "a size of at least 64 MiB, for example `2 GiB`",
-        meaning: "the least free space that is worth an upper partition; with less, the card is left as it is",
-    },
-    Key {
-        name: "partition.align",
-        default: "auto",
-        allowed: "auto, or a power of two from `1 MiB` to `64 MiB`",
-        meaning: "what the start of the upper partition is a multiple of; auto is 4 MiB, or the card's preferred erase size where \
-                  that is larger",
-    },
-    Key {
-        name: "overlay.conf",
-        default: "/etc/overlayroot.local.conf",
-        allowed: "/etc/overlayroot.local.conf, /etc/overlayroot.conf",
-        meaning: "the file of overlayroot that is written into the lower",
-    },
-    Key {
-        name: "console.led",
-        default: "auto",
-        allowed: "auto, off",
-        meaning: "whether the activity LED, where there is one, blinks during a conversion",
-    },
-    Key {
-        name: "log.level",
-        default: "info",
-        allowed: "error, warn, info, debug",
-        meaning: "the least important messages that the journal gets; -v on the command line overrides it",
-    },
-];
 
 /// A mistake in the file: where it is and what would be right.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -235,7 +240,43 @@ fn allowed(name: &str) -> &'static str {
     KEYS.iter().find(|key| key.name == name).map_or("", |key| key.allowed)
 }
 
-/// Sets the key of this dotted name.
+/// Whether the value of a key is a list.
+fn is_list(name: &str) -> bool {
+    KEYS.iter().any(|key| key.name == name && key.default.starts_with('['))
+}
+
+/// Empties a key whose value is a list, before its elements are [`set`].
+fn clear(config: &mut Config, name: &str) {
+    match name {
+        "reset.keep" => config.reset.keep.clear(),
+        "reset.on" => config.reset.on.clear(),
+        "diff.fold" => config.diff.fold.clear(),
+        _ => {}
+    }
+}
+
+/// A path or glob, as `reset.keep` and `--keep` take it: absolute, without `.` and `..`, and not all of root.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn pattern(text: &str) -> Result<String, String> {
+    let trimmed = text.trim_end_matches('/');
+    let wrong = |what: &str| Err(format!("{} {what}", quoted(text)));
+    match trimmed {
+        "" => return wrong("is all of root, or nothing"),
+        _ if !trimmed.starts_with('/') => return wrong("is no absolute path"),
+        _ if trimmed.split('/').skip(1).any(|part| matches!(part, "" | "." | "..")) => {
+            return wrong("has an empty part, `.` or `..` in it");
+        }
+        _ => {}
+    }
+    match glob::Pattern::new(trimmed) {
+        Ok(_) => Ok(trimmed.to_owned()),
+        Err(error) => wrong(&format!("is no glob ({error})")),
+    }
+}
+
+/// Sets the key of this dotted name; of one whose value is a list, adds an element.
 ///
 /// # Errors
 /// A sentence with the values that are allowed.
@@ -272,6 +313,24 @@ fn set(config: &mut Config, name: &'static str, text: &str) -> Result<(), String
         },
         ("overlay.conf", "/etc/overlayroot.local.conf" | "/etc/overlayroot.conf") => config.overlay.conf = text.into(),
         ("overlay.conf", _) => return no_word(&["/etc/overlayroot.local.conf", "/etc/overlayroot.conf"]),
+        ("overlay.on_failure", "tmpfs") => config.overlay.on_failure = OnFailure::Tmpfs,
+        ("overlay.on_failure", "lower") => config.overlay.on_failure = OnFailure::Lower,
+        ("overlay.on_failure", "stop") => config.overlay.on_failure = OnFailure::Stop,
+        ("overlay.on_failure", _) => return no_word(&["tmpfs", "lower", "stop"]),
+        ("overlay.hold", "true") => config.overlay.hold = true,
+        ("overlay.hold", "false") => config.overlay.hold = false,
+        ("overlay.hold", _) => return no_word(&["true", "false"]),
+        ("reset.keep" | "diff.fold", _) => match pattern(text) {
+            Ok(pattern) if name == "reset.keep" => config.reset.keep.push(pattern),
+            Ok(pattern) => config.diff.fold.push(pattern),
+            Err(why) => return no(&why, ""),
+        },
+        ("reset.on", "user-data") => config.reset.on.push(ResetOn::UserData),
+        ("reset.on", _) => return no_word(&["user-data"]),
+        ("reset.generations", _) => match text.parse::<u32>() {
+            Ok(number) if number <= MOST_GENERATIONS => config.reset.generations = number,
+            _ => return no(&format!("{} is not one of these numbers", quoted(text)), ""),
+        },
         ("console.led", "auto") => config.console.led = Led::Auto,
         ("console.led", "off") => config.console.led = Led::Off,
         ("console.led", _) => return no_word(&["auto", "off"]),

@@ -13,6 +13,7 @@
 //! docs/design.md has the reasons.
 
 pub mod apply;
+pub mod boot_partition;
 pub mod cli;
 pub mod command;
 pub mod config;
@@ -20,6 +21,9 @@ pub mod console;
 pub mod converge;
 pub mod files;
 pub mod filesystem;
+pub mod guard;
+pub mod keep;
+pub mod kernel;
 pub mod led;
 pub mod logging;
 pub mod maintain;
@@ -34,12 +38,15 @@ pub mod picture;
 pub mod plan;
 pub mod preview;
 pub mod refusal;
+pub mod request;
 pub mod state;
 pub mod status;
 pub mod step;
 pub mod sys;
 pub mod table;
+pub mod tree;
 pub mod units;
+pub mod upper;
 
 use std::process::{ExitCode, Termination};
 

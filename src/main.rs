@@ -28,6 +28,10 @@ fn main() -> Exit {
         Command::Prepare { no_reboot } => Ok(converge::run(Options { reboot: !no_reboot, late: true, ..converge })),
         Command::Plan { json, from } => preview::run(root, json, from.as_deref()),
         Command::Status { json } => status::run(root, json),
+        Command::Reset { .. } | Command::Undo { .. } | Command::Generations { .. } => {
+            Err(anyhow::anyhow!("not there yet"))
+        }
+        Command::Diff { .. } | Command::Guard { .. } | Command::Reclaim => Err(anyhow::anyhow!("not there yet")),
         Command::Maintain { command } => maintain::run(&command),
     };
     result.unwrap_or_else(|error| {

@@ -1,6 +1,6 @@
 //! Reads the YAML text: one visitor for every node, and the words for what is wrong with it.
 
-use super::{Config, ConfigError, KEYS, allowed, position_after, set, wrong};
+use super::{Config, ConfigError, KEYS, allowed, clear, is_list, position_after, set, wrong};
 use serde::de::{DeserializeSeed, Deserializer, EnumAccess, MapAccess, SeqAccess, Visitor};
 use std::fmt;
 
@@ -60,6 +60,8 @@ enum Place<'a> {
     Name(&'static str, &'a [&'static str]),
     /// The value of a key, by its dotted name.
     Value(&'static str),
+    /// An element of a key's list.
+    Element(&'static str),
     /// There can be only one.
     SecondDocument,
 }
@@ -86,7 +88,8 @@ impl Spot<'_, '_> {
                 return self.misplaced(&format!("{}{hint}", quoted(text)));
             }
             Place::Name(section, seen) => judge_name(section, seen, text),
-            Place::Value(name) => set(&mut self.reader.config, name, text.trim()).map(|()| name),
+            Place::Value(name) if is_list(name) => return self.misplaced(&quoted(text)),
+            Place::Value(name) | Place::Element(name) => set(&mut self.reader.config, name, text.trim()).map(|()| name),
         };
         match verdict {
             Ok(name) => Ok(name),
@@ -104,7 +107,10 @@ impl Spot<'_, '_> {
             Place::Name(section, _) => {
                 format!("found {found} where a key belongs; allowed here: {}", names(section).join(", "))
             }
-            Place::Value(name) => {
+            Place::Value(name) if is_list(name) => {
+                format!("`{name}`: found {found} where a list belongs; allowed: {}", allowed(name))
+            }
+            Place::Value(name) | Place::Element(name) => {
                 format!("`{name}`: found {found} where one value belongs; allowed: {}", allowed(name))
             }
             Place::SecondDocument => SECOND_DOCUMENT.to_owned(),
@@ -148,7 +154,7 @@ impl<'de> Visitor<'de> for Spot<'_, '_> {
     fn visit_unit<E: serde::de::Error>(self) -> Result<&'static str, E> {
         match self.place {
             Place::Section(_) | Place::Value(_) => Ok(""),
-            Place::Name(..) | Place::SecondDocument => self.misplaced("nothing"),
+            Place::Name(..) | Place::Element(_) | Place::SecondDocument => self.misplaced("nothing"),
         }
     }
 
@@ -184,8 +190,14 @@ impl<'de> Visitor<'de> for Spot<'_, '_> {
         self.scalar(value)
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, _: A) -> Result<&'static str, A::Error> {
-        self.misplaced("a list")
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<&'static str, A::Error> {
+        let Place::Value(name) = self.place else { return self.misplaced("a list") };
+        if !is_list(name) {
+            return self.misplaced("a list");
+        }
+        clear(&mut self.reader.config, name);
+        while list.next_element_seed(Spot { reader: &mut *self.reader, place: Place::Element(name) })?.is_some() {}
+        Ok("")
     }
 
     fn visit_enum<A: EnumAccess<'de>>(self, _: A) -> Result<&'static str, A::Error> {

@@ -10,7 +10,7 @@ fn mistake(text: &str) -> String {
     }
 }
 
-const TOP: &str = "allowed here: convert, partition, overlay, console, log";
+const TOP: &str = "allowed here: convert, partition, overlay, reset, diff, console, log";
 const MIN: &str = "allowed: a size of at least 64 MiB, for example `2 GiB`";
 const ALIGN: &str = "allowed: auto, or a power of two from `1 MiB` to `64 MiB`";
 const LEVEL: &str = "allowed: error, warn, info, debug";
@@ -176,6 +176,15 @@ convert: False      # YAML's own words for a boolean
 partition: {min: 2 GiB, align: 8 MiB}
 overlay:
   conf: \"/etc/overlayroot.conf\"
+  on_failure: stop
+  hold: false
+reset:
+  keep:
+    - /etc/ssh/ssh_host_*
+    - /var/lib/rancher/
+  on: [user-data]
+  generations: 3
+diff: {fold: [/var/log]}
 console: &c
   led: off
 log:
@@ -187,7 +196,17 @@ log:
     let expected = Config {
         convert: false,
         partition: PartitionConfig { min: Bytes(2 << 30), align: Align::To(Bytes(8 * MIB)) },
-        overlay: OverlayConfig { conf: PathBuf::from("/etc/overlayroot.conf") },
+        overlay: OverlayConfig {
+            conf: PathBuf::from("/etc/overlayroot.conf"),
+            on_failure: OnFailure::Stop,
+            hold: false,
+        },
+        reset: ResetConfig {
+            keep: vec!["/etc/ssh/ssh_host_*".to_owned(), "/var/lib/rancher".to_owned()],
+            on: vec![ResetOn::UserData],
+            generations: 3,
+        },
+        diff: DiffConfig { fold: vec!["/var/log".to_owned()] },
         console: ConsoleConfig { led: Led::Off },
         log: LogConfig { level: LevelFilter::Debug },
     };
@@ -213,6 +232,9 @@ fn the_table_of_keys_and_the_parser_agree() {
         let words: Vec<&str> = match key.name {
             "partition.min" => vec!["64 MiB", "2 GiB"],
             "partition.align" => vec!["auto", "1 MiB", "64 MiB"],
+            "reset.keep" => vec!["[]", "[/etc/ssh/ssh_host_*]", "[/a, /b/**]"],
+            "diff.fold" => vec!["[]", "[/var/log]", key.default],
+            "reset.generations" => vec!["0", "1", "9"],
             _ => key.allowed.split(", ").collect(),
         };
         let mut seen = Vec::new();

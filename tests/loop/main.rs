@@ -28,7 +28,7 @@ fn assert_converted(card: &mut Card) {
         }
         let state: serde_json::Value =
             serde_json::from_slice(&fs::read(upper.join("burnonce/state.json")).unwrap()).unwrap();
-        assert_eq!((&state["version"], &state["generation"]), (&"1.0".into(), &1.into()));
+        assert_eq!((&state["version"], &state["generation"]), (&"1.1".into(), &1.into()));
     });
     card.look(2, |lower| {
         let text = fs::read_to_string(lower.join("etc/overlayroot.local.conf")).unwrap();

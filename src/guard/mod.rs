@@ -1,0 +1,3 @@
+//! The half of burnonce that runs in the initramfs.
+
+pub mod report;
