@@ -69,6 +69,11 @@ test: setup ## test everything, in virtual machines too
 	cargo test $(elevated) --locked --workspace --exclude burnonce-vm
 	cargo test $(elevated) --locked --package burnonce-vm -- --test-threads=2 --nocapture
 
+.PHONY: test-long
+test-long: setup ## the scenarios that take an hour: lists of faults, hundreds of power cuts
+	$(MAKE) deb
+	cargo test $(elevated) --locked --package burnonce-vm --test long -- --test-threads=2 --nocapture
+
 .PHONY: test-fast
 test-fast: lint ## the part that takes under two minutes, without root
 	cargo test --locked --workspace --exclude burnonce-vm --lib --bins $(fast)

@@ -5,9 +5,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
-use burnonce_vm::{Card, Image, Node, Recipe, host, scenario, tree};
-
-use crate::checks;
+use burnonce_vm::{Card, Image, Node, Recipe, checks, host, scenario, tree};
 
 /// The only file that conversion changes in the image.
 const CONFIGURATION: &str = "etc/overlayroot.local.conf";
