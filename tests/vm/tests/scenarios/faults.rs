@@ -53,7 +53,7 @@ fn stops() {
         damage::zero_superblock(&node.card)?;
         let before = checks::burned(&node.card)?;
         node.power_on()?;
-        node.wait_for("This boot ends here")?;
+        node.wait_for("The boot ends here")?;
         std::thread::sleep(std::time::Duration::from_secs(5));
         ensure!(!node.console()?.has("systemd[1]:"), "the boot went on");
         node.kill()?;
