@@ -39,13 +39,16 @@ impl Write {
 }
 
 /// Reads a log. QEMU counts the entries in the superblock at each flush; one that was killed may have written more, which is
-/// read, too, as far as it is whole.
+/// read, too, as far as it is whole. A node that wrote nothing leaves nothing.
 pub fn read(log: &Path) -> Result<Vec<Entry>> {
     let bytes = std::fs::read(log).with_context(|| format!("reading {}", log.display()))?;
     parse(&bytes).with_context(|| format!("reading {} as a log of writes", log.display()))
 }
 
 fn parse(bytes: &[u8]) -> Result<Vec<Entry>> {
+    if bytes.is_empty() {
+        return Ok(Vec::new());
+    }
     ensure!(number(bytes, 0)? == MAGIC && number(bytes, 8)? == 1, "this is no log of writes of version 1");
     let counted = number(bytes, 16)?;
     let sector = usize::try_from(number(bytes, 24)? & 0xFFFF_FFFF)?;
@@ -178,6 +181,7 @@ mod tests {
         assert!(parse(&log(4, &entries)).is_err());
         assert!(parse(&log(1, &[entry(8, 2, 4, 0)])).is_err());
         assert!(parse(&[0; 1024]).is_err());
+        assert_eq!(parse(&[]).unwrap(), []);
     }
 
     #[test]

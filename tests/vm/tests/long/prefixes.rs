@@ -27,7 +27,7 @@ struct Case {
 fn of_reset() {
     scenario("of_reset", |bed| {
         let case = Case { request: "reset --keep /etc/kept", kept: &["etc", "etc/kept"], generations: (2, 1) };
-        let mut node = small_node(bed)?;
+        let node = small_node(bed)?;
         node.sh("echo kept >/etc/kept; echo old >/root/marker; rm /etc/issue; mkdir /srv/new; ln /root/marker /srv/new/link")?;
         survives(bed, node, &case)
     });
@@ -51,7 +51,7 @@ fn of_undo() {
 fn of_reset_of_a_full_upper() {
     scenario("of_reset_of_a_full_upper", |bed| {
         let case = Case { request: "reset", kept: &[], generations: (2, 1) };
-        let mut node = small_node(bed)?;
+        let node = small_node(bed)?;
         node.sh("echo old >/root/marker")?;
         survives_after(bed, node, &case, |card| damage::fill_blocks(&card.mount_writable(3)?))
     });
