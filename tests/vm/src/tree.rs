@@ -104,7 +104,8 @@ pub fn manifest(root: &Path) -> Result<BTreeMap<PathBuf, Facts>> {
                 mode: m.mode(),
                 owner: (m.uid(), m.gid()),
                 device: m.rdev(),
-                links: m.nlink(),
+                // A whiteout's other names are in the work directory, if anywhere.
+                links: if m.file_type().is_char_device() && m.rdev() == 0 { 0 } else { m.nlink() },
                 size: if m.is_dir() { 0 } else { m.size() },
                 modified: (m.mtime(), m.mtime_nsec()),
                 digest: digest(&full, &m)?,
