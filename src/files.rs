@@ -11,14 +11,22 @@ pub fn below(root: &Path, path: impl AsRef<Path>) -> PathBuf {
     root.join(path.strip_prefix("/").unwrap_or(path))
 }
 
-/// Writes `content` to `path` so that a power cut leaves the old file or the new one: temporary file, fsync, rename, fsync of
+/// Writes `text` to `path` so that a power cut leaves the old file or the new one: temporary file, fsync, rename, fsync of
 /// the directory. The mode of a new file is 0644.
 ///
 /// # Errors
 /// The file system took no writes or has no room; the message names the file. The old file is untouched then.
-pub fn replace(path: &Path, content: impl AsRef<[u8]>) -> Result<()> {
+pub fn replace(path: &Path, text: &str) -> Result<()> {
+    replace_bytes(path, text.as_bytes())
+}
+
+/// The same with what need not be text.
+///
+/// # Errors
+/// As [`replace`].
+pub fn replace_bytes(path: &Path, content: &[u8]) -> Result<()> {
     let temporary = beside(path);
-    let written = write_through(&temporary, content.as_ref()).and_then(|()| {
+    let written = write_through(&temporary, content).and_then(|()| {
         fs::rename(&temporary, path).with_context(|| format!("renaming {} to {}", temporary.display(), path.display()))
     });
     if written.is_err() {

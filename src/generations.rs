@@ -5,7 +5,6 @@ use crate::output::print;
 use crate::reset::node::{Node, Refused};
 use crate::state::{Generation, Request, State};
 use crate::time::minute_or_unknown;
-use crate::units::{Bytes, grouped};
 use anyhow::Result;
 use serde::Serialize;
 use std::fmt;
@@ -63,9 +62,7 @@ impl fmt::Display for Generations {
         writeln!(f, "Times are UTC.")?;
         writeln!(f, "{number:>5}  in use     since {}", minute_or_unknown(began))?;
         for Generation { number, began, ended, kind, by, size } in &self.set_aside {
-            let size = size.map_or("not counted yet".to_owned(), |size| {
-                format!("{}, {} files", Bytes(size.bytes), grouped(size.files))
-            });
+            let size = size.map_or("not counted yet".to_owned(), |size| size.to_string());
             let (began, ended) = (minute_or_unknown(*began), minute_or_unknown(*ended));
             writeln!(f, "{number:>5}  set aside  {began} to {ended}  {size}, ended by {kind} ({by})")?;
         }
@@ -114,7 +111,7 @@ mod tests {
         let expected = "\
 Times are UTC.
     3  in use     since 2026-11-02 10:11
-    2  set aside  2026-11-01 10:12 to 2026-11-02 10:10  1.2 GiB, 3,417 files, ended by reset (by command)
+    2  set aside  2026-11-01 10:12 to 2026-11-02 10:10  1.2 GiB in 3,417 files, ended by reset (by command)
     1  set aside  unknown to 2026-11-02 09:00  not counted yet, ended by undo (by changed user-data)
 The next boot carries out: undo (by a file on the boot partition), asked for 2026-11-02 10:12.
 ";

@@ -7,7 +7,6 @@ use crate::files;
 use crate::keep::{self, Survey};
 use crate::output::{print, tell};
 use crate::state::Kind;
-use crate::units::{Bytes, grouped};
 use crate::{Exit, overlay, time, user_data};
 use anyhow::{Context, Result};
 use node::{Node, Refused, refuse};
@@ -62,6 +61,7 @@ fn reset(root: &Path, options: &Options) -> Result<Exit> {
         node.with_boot(|_| Ok(())).map_err(refuse)?;
     }
     if !options.yes {
+        node::need_terminal()?;
         let survey = keep::survey(&node.upper.overlay(), &keep);
         let question = Question {
             survey,
@@ -119,9 +119,7 @@ impl Question<'_> {
             Ok(survey) => {
                 let _ = writeln!(text, "What is lost: {}.", preview::lost(survey, self.began));
                 if !self.keep.is_empty() {
-                    let kept = survey.kept();
-                    let (files, size, of) = (grouped(kept.files), Bytes(kept.bytes), self.keep.join(", "));
-                    let _ = writeln!(text, "What is kept: {files} files, {size} ({of}).");
+                    let _ = writeln!(text, "What is kept: {} ({}).", survey.kept(), self.keep.join(", "));
                 }
                 for pattern in &survey.unmatched {
                     let _ = writeln!(text, "Nothing that was written matches {pattern}.");

@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use nix::fcntl::AT_FDCWD;
 use nix::sys::stat::{Mode, SFlag, UtimensatFlags, mknod, utimensat};
 use nix::sys::time::TimeSpec;
-use nix::unistd::{Whence, lseek};
+use nix::unistd::{Whence, lseek64};
 use std::collections::{BTreeSet, HashMap};
 use std::ffi::OsStr;
 use std::fs::{self, File, Metadata, OpenOptions, Permissions};
@@ -97,8 +97,8 @@ fn content(from: &Path, to: &Path, length: u64) -> io::Result<()> {
     let mut to = OpenOptions::new().write(true).create_new(true).mode(0o600).open(to)?;
     let mut at = 0;
     // ENXIO: nothing but a hole from here on (lseek(2)).
-    while let Ok(begin) = lseek(&from, at, Whence::SeekData) {
-        let end = lseek(&from, begin, Whence::SeekHole)?;
+    while let Ok(begin) = lseek64(&from, at, Whence::SeekData) {
+        let end = lseek64(&from, begin, Whence::SeekHole)?;
         let offset = SeekFrom::Start(begin.unsigned_abs());
         from.seek(offset)?;
         to.seek(offset)?;
@@ -121,8 +121,13 @@ fn dress(from: &Path, to: &Path, metadata: &Metadata, belongs: impl Fn(&OsStr) -
             xattr::set(to, &name, &value).with_context(|| format!("setting {}", name.to_string_lossy()))?;
         }
     }
-    let time = |seconds, nanoseconds| TimeSpec::new(seconds, nanoseconds);
-    let (accessed, modified) =
-        (time(metadata.atime(), metadata.atime_nsec()), time(metadata.mtime(), metadata.mtime_nsec()));
+    let time = |seconds, nanoseconds| anyhow::Ok(TimeSpec::new(fitting(seconds)?, fitting(nanoseconds)?));
+    let accessed = time(metadata.atime(), metadata.atime_nsec())?;
+    let modified = time(metadata.mtime(), metadata.mtime_nsec())?;
     Ok(utimensat(AT_FDCWD, to, &accessed, &modified, UtimensatFlags::NoFollowSymlink)?)
+}
+
+/// A number of a time in the type that this machine has for it.
+fn fitting<T: TryFrom<i64>>(number: i64) -> Result<T> {
+    T::try_from(number).ok().with_context(|| format!("this machine has no time {number}"))
 }

@@ -15,7 +15,7 @@ const GZIP: &[u8] = &[0x1f, 0x8b, 8];
 
 /// The version of the kernel in the file at `path`; `None` where it cannot be found.
 pub(super) fn version(path: &Path) -> Option<String> {
-    let found = File::open(path).and_then(|file| read(file));
+    let found = File::open(path).and_then(read);
     found.inspect_err(|error| log::warn!("reading the kernel {}: {error}", path.display())).ok().flatten()
 }
 

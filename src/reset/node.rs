@@ -129,17 +129,14 @@ impl Node {
     /// # Errors
     /// [`Refused`]: there is nobody, or the answer is not yes.
     pub(crate) fn ask(&self, question: &str) -> Result<()> {
-        let input = std::io::stdin();
-        if !input.is_terminal() {
-            return Err(refuse("there is no terminal to ask on; use --yes where nobody is to be asked"));
-        }
+        need_terminal()?;
         print(question);
         if let Some(pending) = &self.state.request {
             print(format_args!("This takes the place of the {} that is pending.\n", pending.kind));
         }
         print("Go on? [y/N] ");
         let mut answer = String::new();
-        input.lock().read_line(&mut answer).context("reading the answer")?;
+        std::io::stdin().lock().read_line(&mut answer).context("reading the answer")?;
         match answer.trim().to_lowercase().as_str() {
             "y" | "yes" => Ok(()),
             _ => Err(refuse("nothing was changed")),
@@ -179,6 +176,17 @@ impl Node {
     }
 }
 
+/// Makes sure that there is somebody to ask.
+///
+/// # Errors
+/// [`Refused`]: standard input is no terminal.
+pub(crate) fn need_terminal() -> Result<()> {
+    if std::io::stdin().is_terminal() {
+        return Ok(());
+    }
+    Err(refuse("there is no terminal to ask on; use --yes where nobody is to be asked"))
+}
+
 /// Makes sure that the node runs on burnonce's overlay with the upper on the card; whether that takes writes.
 fn on_the_card(seen: &Observation) -> Result<bool, String> {
     let why = match (&seen.root, &seen.configuration) {
@@ -186,8 +194,11 @@ fn on_the_card(seen: &Observation) -> Result<bool, String> {
             return Ok(*upper_writable);
         }
         (Root::Overlay { upper: None, .. }, Configuration::Complete(_)) => {
-            "this boot runs on memory, for the upper could not be used; what is written now is lost at power-off. See `burnonce status` \
-             for the reason and what to do"
+            let reason = seen.overlayroot.reason.as_deref().and_then(|text| text.lines().next());
+            let reason = reason.unwrap_or("the upper could not be used").trim_end_matches('.');
+            return Err(format!(
+                "this boot runs on memory: {reason}. What is written now is lost at power-off; `burnonce status` says what to do"
+            ));
         }
         (Root::Plain { .. }, Configuration::Complete(_)) => {
             "root is the image itself in this boot; take `burnonce=off` out of cmdline.txt on the boot partition, where it is, and restart"

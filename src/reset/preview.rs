@@ -15,7 +15,7 @@ pub(super) fn text(survey: &Survey, began: u64) -> String {
     if survey.kept.is_empty() {
         text += "Nothing is kept.\n";
     } else {
-        let _ = writeln!(text, "What is kept: {}.", size(survey.kept()));
+        let _ = writeln!(text, "What is kept: {}.", survey.kept());
         for (kept, size) in &survey.kept {
             let deleted = if kept.deleted { " (deleted, and stays so)" } else { "" };
             let _ = writeln!(text, "{}  {}{deleted}", columns(*size), kept.path.display());
@@ -44,12 +44,7 @@ pub(super) fn text(survey: &Survey, began: u64) -> String {
 /// `1.2 GiB in 3,417 files, written since 2026-11-01 10:12 UTC`.
 pub(super) fn lost(survey: &Survey, began: u64) -> String {
     let since = time::utc(began).map_or(String::new(), |began| format!(", written since {began}"));
-    format!("{}{since}", size(survey.dropped))
-}
-
-fn size(size: Size) -> String {
-    let plural = if size.files == 1 { "" } else { "s" };
-    format!("{} in {} file{plural}", Bytes(size.bytes), grouped(size.files))
+    format!("{}{since}", survey.dropped)
 }
 
 fn columns(size: Size) -> String {

@@ -33,7 +33,7 @@ fn the_question_names_what_is_lost_and_what_is_kept() {
         "\
 This node goes back to the image as it was burned.
 What is lost: 1.2 GiB in 3,417 files, written since 2026-11-01 10:12 UTC.
-What is kept: 2 files, 2 KiB (/etc/ssh/*, /nowhere).
+What is kept: 2 KiB in 2 files (/etc/ssh/*, /nowhere).
 Nothing that was written matches /nowhere.
 `burnonce undo` brings it back, as long as the generation is kept.
 "

@@ -4,7 +4,7 @@ use crate::card::{Card, run, text};
 use crate::maintain::converted_and_booted;
 use burnonce::keep;
 use burnonce::state::{Generation, Kind, State, Trigger};
-use burnonce::upper::Upper;
+use burnonce::upper::{Upper, is_full};
 use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, lchown, symlink};
@@ -174,7 +174,7 @@ fn a_reset_asks_and_a_preview_changes_nothing() {
         said.contains("goes back to the image as it was burned") && said.contains("What is lost: 3 MiB in "),
         "{said}"
     );
-    assert!(said.contains("What is kept: 1 files, 4 KiB (/etc/token)") && said.contains("Go on? [y/N]"), "{said}");
+    assert!(said.contains("What is kept: 4 KiB in 1 file (/etc/token)") && said.contains("Go on? [y/N]"), "{said}");
     assert_eq!(fs::read(node.join("media/root-rw/burnonce/state.json")).unwrap(), before);
     let (said, code) = on_a_terminal(&node, &["reset", "--no-reboot"], "yes\n");
     assert_eq!((code, state(&node).request.unwrap().kind), (Some(0), Kind::Reset), "{said}");
@@ -217,6 +217,9 @@ fn a_full_upper_takes_the_request() {
     }
     // With the blocks gone: a file that has a name but no room.
     assert!(fs::write(filler.join("last"), vec![1; 8192]).is_err(), "the upper is not full");
+    let spare = upper(&node).own("spare").join("overlay");
+    let error = keep::carry(&upper(&node).overlay(), &spare, &["/filler/4K-0".to_owned()]).unwrap_err();
+    assert!(is_full(&error), "{error:#}");
     let ballast = upper(&node).own("ballast");
     assert!(ballast.exists());
     let output = card.burnonce(&["reset", "--yes", "--no-reboot"]);
