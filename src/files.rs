@@ -17,8 +17,16 @@ pub fn below(root: &Path, path: impl AsRef<Path>) -> PathBuf {
 /// # Errors
 /// The file system took no writes or has no room; the message names the file. The old file is untouched then.
 pub fn replace(path: &Path, text: &str) -> Result<()> {
+    replace_bytes(path, text.as_bytes())
+}
+
+/// The same with what need not be text.
+///
+/// # Errors
+/// As [`replace`].
+pub fn replace_bytes(path: &Path, content: &[u8]) -> Result<()> {
     let temporary = beside(path);
-    let written = write_through(&temporary, text).and_then(|()| {
+    let written = write_through(&temporary, content).and_then(|()| {
         fs::rename(&temporary, path).with_context(|| format!("renaming {} to {}", temporary.display(), path.display()))
     });
     if written.is_err() {
@@ -47,14 +55,14 @@ fn beside(path: &Path) -> PathBuf {
     path.with_file_name(name)
 }
 
-fn write_through(path: &Path, text: &str) -> Result<()> {
+fn write_through(path: &Path, content: &[u8]) -> Result<()> {
     let mut file = OpenOptions::new()
         .write(true)
         .create(true)
         .truncate(true)
         .open(path)
         .with_context(|| format!("creating {}", path.display()))?;
-    file.write_all(text.as_bytes()).with_context(|| format!("writing {}", path.display()))?;
+    file.write_all(content).with_context(|| format!("writing {}", path.display()))?;
     file.sync_all().with_context(|| format!("flushing {}", path.display()))
 }
 

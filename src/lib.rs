@@ -21,6 +21,7 @@ pub mod console;
 pub mod converge;
 pub mod files;
 pub mod filesystem;
+pub mod generations;
 pub mod guard;
 pub mod keep;
 pub mod kernel;
@@ -39,14 +40,18 @@ pub mod plan;
 pub mod preview;
 pub mod refusal;
 pub mod request;
+pub mod reset;
 pub mod state;
 pub mod status;
 pub mod step;
 pub mod sys;
 pub mod table;
+pub mod time;
 pub mod tree;
+pub mod undo;
 pub mod units;
 pub mod upper;
+pub mod user_data;
 
 use std::process::{ExitCode, Termination};
 

@@ -267,5 +267,8 @@ fn root_tree(beside: &Path) -> PathBuf {
     fs::create_dir_all(&script).unwrap();
     fs::write(script.join("overlayroot"), "").unwrap();
     fs::write(tree.join("etc/machine-id"), "").unwrap();
+    // The image has the modules of the kernel that runs: without them it refuses a reset.
+    let running = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+    fs::create_dir_all(tree.join("lib/modules").join(running.trim())).unwrap();
     tree
 }
