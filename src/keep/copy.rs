@@ -3,6 +3,7 @@
 use super::{Kept, OPAQUE, REDIRECT, entries};
 use crate::files::below;
 use anyhow::{Context, Result};
+use nix::errno::Errno;
 use nix::fcntl::AT_FDCWD;
 use nix::sys::stat::{Mode, SFlag, UtimensatFlags, mknod, utimensat};
 use nix::sys::time::TimeSpec;
@@ -96,8 +97,12 @@ fn content(from: &Path, to: &Path, length: u64) -> io::Result<()> {
     let mut from = File::open(from)?;
     let mut to = OpenOptions::new().write(true).create_new(true).mode(0o600).open(to)?;
     let mut at = 0;
-    // ENXIO: nothing but a hole from here on (lseek(2)).
-    while let Ok(begin) = lseek64(&from, at, Whence::SeekData) {
+    loop {
+        let begin = match lseek64(&from, at, Whence::SeekData) {
+            // Nothing but a hole from here on (lseek(2)).
+            Err(Errno::ENXIO) => break,
+            found => found?,
+        };
         let end = lseek64(&from, begin, Whence::SeekHole)?;
         let offset = SeekFrom::Start(begin.unsigned_abs());
         from.seek(offset)?;
