@@ -199,8 +199,10 @@ fn judge(
             let reason = "the image is not sealed: it is protected by the overlay's configuration alone".to_owned();
             (Health::Degraded, vec![reason], Some("restart; burnonce.service seals it".to_owned()))
         }
-        Purpose::Degraded { reasons, remedy } => (Health::Degraded, reasons, Some(remedy)),
-        Purpose::Convert | Purpose::Prepare => {
+        Purpose::Degraded { reasons, remedy } => {
+            (Health::Degraded, reasons.into_iter().chain(plan.notes).collect(), Some(remedy))
+        }
+        Purpose::Convert | Purpose::Prepare { .. } => {
             let failed = converge.filter(|o| o.outcome == "failed");
             let failed = failed.map(|o| format!("the last attempt failed: {}", o.message));
             let reason = "not converted yet: the next boot does it".to_owned();

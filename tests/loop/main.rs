@@ -9,7 +9,7 @@ use std::fs;
 use std::path::Path;
 
 /// Steps of a whole conversion of a stock card; the resume test stops after each of them.
-const STEPS: usize = 8;
+const STEPS: usize = 9;
 const CARD_MIB: u64 = 2048;
 
 /// What a conversion must leave, whatever way it took.
