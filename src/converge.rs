@@ -35,7 +35,8 @@ pub struct Options<'a> {
 /// What the last run in this boot came to, kept in `/run/burnonce/converge.json` for `status`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Outcome {
-    /// `converged`, `off`, `refused`, `degraded`, `failed`, `preparing`, `converted`, `sealed`, `restarting`.
+    /// `converged`, `off`, `refused`, `degraded`, `failed`, `preparing`, `converted`, `sealed`, `restarting`,
+    /// `request-failed`.
     pub outcome: String,
     /// What the console said.
     #[serde(default, skip_serializing_if = "String::is_empty")]
@@ -235,7 +236,7 @@ fn in_overlay(
         Next::Degraded(why, remedy) => {
             console.warn(format_args!("DEGRADED: {why}."));
             console.warn(format_args!("what to do: {remedy}."));
-            Ok((Exit::Degraded, "degraded", why))
+            Ok((Exit::Degraded, "request-failed", format!("{why}: {remedy}")))
         }
     }
 }

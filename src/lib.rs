@@ -46,6 +46,7 @@ pub mod status;
 pub mod step;
 pub mod sys;
 pub mod table;
+pub mod time;
 pub mod tree;
 pub mod units;
 pub mod upper;

@@ -303,7 +303,11 @@ fn no_device(source: &str, fs_type: &str) -> Refusal {
 /// again.
 fn prepare(seen: &Observation, lacks: Lacks, counts: &Counts) -> Result<[Step; 2], Refusal> {
     if !seen.overlayroot.installed {
-        return Err(if seen.overlayroot.rebuildable { Refusal::NoOverlayroot } else { Refusal::NotRebuildable { lacks } });
+        return Err(if seen.overlayroot.rebuildable {
+            Refusal::NoOverlayroot
+        } else {
+            Refusal::NotRebuildable { lacks }
+        });
     }
     if !seen.overlayroot.rebuildable {
         return Err(Refusal::NotRebuildable { lacks });

@@ -245,7 +245,7 @@ impl Simulated {
 
     /// What is left of a step that is cut off in its midst.
     fn begin(&mut self, step: &Step) {
-        if let Step::RebuildInitramfs { rebuild } = step {
+        if let Step::RebuildInitramfs { rebuild, .. } = step {
             assert!(!self.sealed(), "a sealed lower takes no file");
             self.seen.configuration = Configuration::Begun(Counts { rebuilds: *rebuild, ..self.counts() });
         }
@@ -699,8 +699,15 @@ fn any_observation() -> impl Strategy<Value = Observation> {
         4 => counts().prop_map(Configuration::Complete),
         1 => text().prop_map(|line| Configuration::Foreign { line }),
     ];
-    let overlayroot = (option::weighted(0.7, text()), option::weighted(0.7, verdict()), option::of(text()), any::<(bool, bool)>())
-        .prop_map(|(log, guard, reason, (installed, rebuildable))| Overlayroot { log, guard, reason, installed, rebuildable });
+    let overlayroot =
+        (option::weighted(0.7, text()), option::weighted(0.7, verdict()), option::of(text()), any::<(bool, bool)>())
+            .prop_map(|(log, guard, reason, (installed, rebuildable))| Overlayroot {
+                log,
+                guard,
+                reason,
+                installed,
+                rebuildable,
+            });
     let disk = (option::weighted(0.95, any_disk()), prop::bool::weighted(0.9));
     (cmdline, root, lower, disk, configuration, overlayroot).prop_map(
         |(cmdline, root, mut lower, (disk, on_it), configuration, overlayroot)| {

@@ -14,12 +14,11 @@ use crate::guard::report::{self, Report};
 use crate::observation::{Observation, Root};
 use crate::state::{Done, Kind, Request, State, Trigger};
 use crate::upper::Upper;
-use crate::{files, kernel, notice, overlay, plan, request};
+use crate::{files, kernel, notice, overlay, plan, request, time};
 use anyhow::{Context, Result};
 use found::Found;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 mod found;
 
@@ -70,7 +69,7 @@ pub fn run(root: &Path, seen: &Observation, config: &Config, console: &mut Conso
         upper: Upper::at(files::below(root, overlay::UPPER)),
         config,
         guarded: seen.overlayroot.guard.is_some(),
-        now: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
+        now: time::now(),
         check: &check,
     };
     let mut next = None;
@@ -144,7 +143,8 @@ impl Node<'_> {
         let noted = match &done.refused {
             Some(why) => {
                 console.warn(format_args!("{text}."));
-                let text = format!("The {kind} ({by}) was refused: {why}.\nThis node goes on with generation {number}.");
+                let text =
+                    format!("The {kind} ({by}) was refused: {why}.\nThis node goes on with generation {number}.");
                 boot.filter(|_| *by != Trigger::Command).map_or(Ok(()), |boot| leave(boot, &text))
             }
             None => {
@@ -167,12 +167,14 @@ impl Node<'_> {
                         console.say(format_args!("put back on the boot partition: {}.", back.files.join(", ")));
                     }
                     if !back.words.is_empty() {
-                        console.say("put back into the kernel command line what a first boot needs: restarting for it.");
+                        console
+                            .say("put back into the kernel command line what a first boot needs: restarting for it.");
                         next = Next::Restart;
                     }
                 }
                 Err(error) => {
-                    console.warn(format_args!("putting back what a first boot needs on the boot partition: {error:#}."));
+                    console
+                        .warn(format_args!("putting back what a first boot needs on the boot partition: {error:#}."));
                 }
             }
         }
@@ -217,9 +219,16 @@ impl Node<'_> {
         match asked.into_iter().next() {
             Some((Kind::Undo, file, _)) if state.set_aside.is_empty() => {
                 remove(boot, found.undo.iter())?;
-                let text = format!("{} was removed from the boot partition: there is no generation to go back to", name(file));
+                let text =
+                    format!("{} was removed from the boot partition: there is no generation to go back to", name(file));
                 console.warn(format_args!("{text}."));
-                leave(boot, &format!("The undo was refused: there is no generation to go back to.\nThe file {} was removed.", name(file)))?;
+                leave(
+                    boot,
+                    &format!(
+                        "The undo was refused: there is no generation to go back to.\nThe file {} was removed.",
+                        name(file)
+                    ),
+                )?;
                 Ok(Next::Refused(text))
             }
             Some((kind, file, id)) => {
@@ -232,7 +241,8 @@ impl Node<'_> {
 
     /// `reset.on: [user-data]`.
     fn user_data(&self, state: &State, boot: &Boot, console: &mut Console) -> Result<Next> {
-        let Some(before) = state.user_data.as_ref().filter(|_| self.config.reset.on.contains(&ResetOn::UserData)) else {
+        let Some(before) = state.user_data.as_ref().filter(|_| self.config.reset.on.contains(&ResetOn::UserData))
+        else {
             return Ok(Next::GoOn);
         };
         let present = found::user_data(boot.directory())?;
@@ -249,7 +259,9 @@ impl Node<'_> {
     fn ask(&self, wish: Wish, state: &State, boot: &Boot, console: &mut Console) -> Result<Next> {
         let Wish { kind, by, id, what } = wish;
         if !self.guarded {
-            let why = format!("the {kind} that {what} asks for cannot be carried out: the initramfs that booted has no guard of burnonce");
+            let why = format!(
+                "the {kind} that {what} asks for cannot be carried out: the initramfs that booted has no guard of burnonce"
+            );
             return Ok(Next::Degraded(why, plan::REBUILD.to_owned()));
         }
         if state.request.as_ref().is_some_and(|pending| pending.id == id) {

@@ -71,8 +71,13 @@ impl Card {
         };
         let kernel = self.kernel;
         let check = |_: &Path| kernel.map_or(Ok(()), |why| bail!("{why}"));
-        let node =
-            Node { upper: self.upper(), config: &self.config, guarded: self.guarded, now: 1_700_000_000, check: &check };
+        let node = Node {
+            upper: self.upper(),
+            config: &self.config,
+            guarded: self.guarded,
+            now: 1_700_000_000,
+            check: &check,
+        };
         let mut console = Console::silent();
         let next = node.look(Some(&Boot::Already(self.path(""))), Some(&report), &mut console).unwrap();
         self.said = console.transcript();

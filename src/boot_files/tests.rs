@@ -4,7 +4,8 @@ use super::*;
 use std::os::unix::fs::PermissionsExt;
 
 const CMDLINE: &str = "console=tty1 root=PARTUUID=1b2c-02 rootwait";
-const RUN: &str = "systemd.run=/boot/firmware/firstrun.sh systemd.run_success_action=reboot systemd.unit=kernel-command-line.target";
+const RUN: &str =
+    "systemd.run=/boot/firmware/firstrun.sh systemd.run_success_action=reboot systemd.unit=kernel-command-line.target";
 
 /// A boot partition and an upper.
 struct Card {

@@ -3,6 +3,7 @@
 mod card;
 mod later;
 mod maintain;
+mod requests;
 
 use card::{Card, run, text, write_at};
 use std::fs;
@@ -108,6 +109,11 @@ fn an_overlay_boot_finds_nothing_to_do_and_writes_nothing() {
     let mut card = Card::burned(CARD_MIB);
     card.boot(false);
     card.burnonce(&["converge", "--no-reboot"]);
+    card.eject();
+    // The first one notes when the generation began.
+    card.boot(true);
+    let output = card.burnonce(&["-v", "converge"]);
+    assert!(text(&output).contains("this node runs on its overlay"), "{}", text(&output));
     card.eject();
     card.boot(true);
     let written = |card: &Card| {
