@@ -13,6 +13,8 @@
 //! docs/design.md has the reasons.
 
 pub mod apply;
+pub mod at_boot;
+pub mod boot_files;
 pub mod boot_partition;
 pub mod cli;
 pub mod command;

@@ -2,6 +2,7 @@
 
 use crate::files;
 use crate::filesystem::{self, Content};
+use crate::guard::report::{self, Problem};
 use crate::observation::{Cmdline, Disk, Held, KernelPartition, Observation, Overlayroot, Place, Root};
 use crate::overlay::{self, Configuration};
 use crate::table::{self, Defect, Partition, Table};
@@ -202,9 +203,17 @@ fn overlayroot(root: &Path) -> Overlayroot {
         let lines: Vec<&str> = text.lines().collect();
         lines[lines.len().saturating_sub(LOG_LINES)..].join("\n")
     });
+    // A report that cannot be read is as good as none.
+    let guard = report::read(root).unwrap_or_else(|error| {
+        log::warn!("{error:#}");
+        None
+    });
+    let reason = fs::read_to_string(root.join(overlay::REASON)).ok().map(|t| t.trim().to_owned());
+    let problem = guard.as_ref().and_then(|report| report.problem.as_ref());
     Overlayroot {
         log,
-        reason: fs::read_to_string(root.join(overlay::REASON)).ok().map(|t| t.trim().to_owned()),
+        guard: guard.as_ref().map(|report| report.verdict),
+        reason: reason.or_else(|| problem.map(|Problem { why, remedy }| format!("{why}\n{remedy}"))),
         installed: root.join(overlay::SCRIPT).exists(),
         rebuildable: root.join("usr/sbin/update-initramfs").exists(),
     }

@@ -74,7 +74,7 @@ pub fn put(boot: &Path, text: &str) -> Result<bool> {
     match fs::read(&path) {
         Ok(old) if old == text.as_bytes() => return Ok(false),
         // A copy, not a rename: there is no moment without user-data.
-        Ok(old) => files::replace_bytes(&boot.join(KEPT), &old)?,
+        Ok(old) => files::replace_with(&boot.join(KEPT), &old, 0o644)?,
         Err(error) if error.kind() == ErrorKind::NotFound => {}
         Err(error) => bail!("reading {}: {error}", path.display()),
     }

@@ -1,6 +1,7 @@
 //! A virtual card on a loop device, and a node that runs on it in a chroot: the agent sees its own `/proc`, `/sys` and `/dev`, and
 //! as `/` the second partition of the card.
 
+use burnonce::guard::report::{self, Problem, Report, Verdict};
 use burnonce::units::{Lba, Sectors};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
@@ -181,7 +182,29 @@ impl Card {
         run("mount", &["-t", "tmpfs", "run", node.join("run").to_str().unwrap()]);
         fs::create_dir(node.join("run/initramfs")).unwrap();
         fs::write(node.join("run/initramfs/overlayroot.log"), "overlayroot disabled\n").unwrap();
+        self.guard_says(if overlay { Verdict::Upper } else { Verdict::NotConfigured });
         node
+    }
+
+    /// Leaves in the booted node the report of a guard that came to `verdict`.
+    pub fn guard_says(&self, verdict: Verdict) {
+        let problem = matches!(verdict, Verdict::Memory | Verdict::Lower).then(|| Problem {
+            why: "The upper cannot be mounted.".to_owned(),
+            remedy: "Run e2fsck -f on it.".to_owned(),
+        });
+        let report = Report {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            verdict,
+            upper: None,
+            problem,
+            did: Vec::new(),
+            request: None,
+            took_ms: vec![("find".to_owned(), 2)],
+            total_ms: 3,
+        };
+        let path = self.directory.path().join("node").join(report::PATH);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, serde_json::to_string(&report).unwrap()).unwrap();
     }
 
     /// Runs the agent on the booted node.
