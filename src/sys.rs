@@ -101,6 +101,17 @@ pub fn unprotect(file: &impl AsFd) -> nix::Result<()> {
     Ok(())
 }
 
+/// Whether somebody (NTP, or a clock of the board's own that was set by it) has told the kernel that its clock is right: adjtimex(2). A board
+/// without a clock begins at the time of its software's build.
+pub fn clock_is_set() -> bool {
+    // SAFETY: `struct timex` is integers alone, for which zeroes are values; with no mode set the call changes nothing and fills it in.
+    unsafe {
+        let mut timex: nix::libc::timex = std::mem::zeroed();
+        let state = nix::libc::adjtimex(&raw mut timex);
+        state >= 0 && state != nix::libc::TIME_ERROR && timex.status & nix::libc::STA_UNSYNC == 0
+    }
+}
+
 /// Ignores `signals` from now on, in this process.
 pub fn ignore(signals: &[Signal]) {
     signals.iter().for_each(|s| set_handler(*s, SigHandler::SigIgn));

@@ -1,7 +1,6 @@
 use super::*;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, symlink};
-use std::process::Command;
 
 /// Makes a tree of one directory in another, `depth` deep, each with a file beside the next directory.
 fn deep(top: &Path, depth: usize) {
@@ -13,11 +12,6 @@ fn deep(top: &Path, depth: usize) {
         drop(openat(&at, "file", OFlag::O_CREAT | OFlag::O_WRONLY, mode).unwrap());
         at = openat(&at, "a-directory-with-a-name", OFlag::O_DIRECTORY, Mode::empty()).unwrap();
     }
-}
-
-fn tools(program: &str, arguments: &[&str]) {
-    let output = Command::new(program).args(arguments).output().unwrap_or_else(|e| panic!("starting {program}: {e}"));
-    assert!(output.status.success(), "{program} {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
 #[test]
@@ -83,62 +77,4 @@ fn a_full_directory_is_emptied() {
     assert_eq!(measure(&top).unwrap().files, 6000);
     remove(&top).unwrap();
     assert!(!top.exists());
-}
-
-/// On ext4, which keeps such flags: a loop device, so root only.
-#[test]
-fn protected_files_devices_and_mounts() {
-    assert!(nix::unistd::geteuid().is_root(), "this test mounts a loop device: run it as root");
-    let directory = tempfile::tempdir().unwrap();
-    let script = r#"
-set -eu
-cd "$1"
-truncate -s 16M card
-mke2fs -qF -t ext4 card
-mkdir mounted
-mount -o loop card mounted
-cd mounted
-mkdir -p top/frozen/below top/log
-touch top/frozen/file top/frozen/below/file top/log/messages
-ln -s file top/frozen/link
-mknod top/frozen/whiteout c 0 0
-mkfifo top/frozen/fifo
-setfattr -n trusted.overlay.opaque -v y top/frozen 2>/dev/null || :
-chattr +i top/frozen/file top/frozen/below top/frozen
-chattr +a top/log/messages top/log
-chattr +i top
-mkdir -p held/a/mount held/same other
-touch held/a/file other/kept
-mount -t tmpfs mount held/a/mount
-touch held/a/mount/kept
-mount --bind other held/same
-cd ..
-status=0
-REMOVE_IN="$1/mounted" "$2" --exact tree::tests::removes_where_it_is_told || status=$?
-ls -R mounted
-umount mounted/held/a/mount mounted/held/same
-umount mounted
-exit $status
-"#;
-    let program = std::env::current_exe().unwrap();
-    let (at, program) = (directory.path().to_str().unwrap(), program.to_str().unwrap());
-    tools("unshare", &["--mount", "sh", "-c", script, "sh", at, program]);
-}
-
-/// The part of the test above that runs in its mount namespace; by itself, in an empty directory.
-#[test]
-fn removes_where_it_is_told() {
-    let empty = tempfile::tempdir().unwrap();
-    let told = std::env::var_os("REMOVE_IN").map(PathBuf::from);
-    let at = told.as_deref().unwrap_or(empty.path());
-    remove(&at.join("top")).unwrap();
-    assert!(fs::symlink_metadata(at.join("top")).is_err());
-    if told.is_none() {
-        return;
-    }
-    for (name, kept) in [("held/a", "held/a/mount/kept"), ("held/same", "other/kept"), ("held", "other/kept")] {
-        let error = format!("{:#}", remove(&at.join(name)).unwrap_err());
-        assert!(error.contains(&at.join(name).display().to_string()) && error.contains("ount"), "{error}");
-        assert!(at.join(kept).exists(), "{kept}");
-    }
 }

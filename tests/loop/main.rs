@@ -3,6 +3,7 @@
 mod card;
 mod later;
 mod maintain;
+mod reclaim;
 
 use card::{Card, run, text, write_at};
 use std::fs;
