@@ -226,23 +226,26 @@ mod tests {
 
     #[test]
     fn which_generations_stay() {
+        type Numbers = &'static [u32];
+        // What state.json has, what is there, what is whole; what stays set aside, what goes.
+        type Case = (&'static str, [Numbers; 3], Option<u32>, bool, [Numbers; 2]);
         #[rustfmt::skip]
-        let cases: &[(&str, &[u32], &[u32], &[u32], Option<u32>, bool, &[u32], &[u32])] = &[
-            ("none",                          &[],        &[],        &[],        Some(1), false, &[],      &[]),
-            ("as many as are kept",           &[3],       &[3],       &[3],       Some(1), false, &[3],     &[]),
-            ("one more",                      &[3, 5],    &[3, 5],    &[3, 5],    Some(1), false, &[5],     &[3]),
-            ("the order is that of their end", &[5, 3],   &[3, 5],    &[3, 5],    Some(1), false, &[3],     &[5]),
-            ("none is kept",                  &[1, 2],    &[1, 2],    &[1, 2],    Some(0), false, &[],      &[1, 2]),
-            ("the configuration is not known", &[1, 2],   &[1, 2],    &[1, 2],    None,    false, &[1, 2],  &[]),
-            ("a directory without an entry",  &[3],       &[2, 3],    &[2, 3],    Some(9), false, &[3],     &[2]),
-            ("an entry without a directory",  &[2, 3],    &[3],       &[3],       Some(9), false, &[3],     &[]),
-            ("which is not one of the kept",  &[3, 4],    &[3],       &[3],       Some(1), false, &[3],     &[]),
-            ("a directory without an upper",  &[2, 3],    &[2, 3],    &[3],       Some(9), false, &[3],     &[2]),
-            ("full: the oldest of the kept",  &[2, 3, 4], &[2, 3, 4], &[2, 3, 4], Some(3), true,  &[3, 4],  &[2]),
-            ("full: first those beyond",      &[2, 3, 4], &[2, 3, 4], &[2, 3, 4], Some(2), true,  &[3, 4],  &[2]),
-            ("full, and nothing to give",     &[],        &[],        &[],        Some(2), true,  &[],      &[]),
+        let cases: &[Case] = &[
+            ("none",                             [&[], &[], &[]], Some(1), false, [&[], &[]]),
+            ("as many as are kept",              [&[3], &[3], &[3]], Some(1), false, [&[3], &[]]),
+            ("one more",                         [&[3, 5], &[3, 5], &[3, 5]], Some(1), false, [&[5], &[3]]),
+            ("the order is that of their end",   [&[5, 3], &[3, 5], &[3, 5]], Some(1), false, [&[3], &[5]]),
+            ("none is kept",                     [&[1, 2], &[1, 2], &[1, 2]], Some(0), false, [&[], &[1, 2]]),
+            ("the configuration is not known",   [&[1, 2], &[1, 2], &[1, 2]], None, false, [&[1, 2], &[]]),
+            ("a directory without an entry",     [&[3], &[2, 3], &[2, 3]], Some(9), false, [&[3], &[2]]),
+            ("an entry without a directory",     [&[2, 3], &[3], &[3]], Some(9), false, [&[3], &[]]),
+            ("which is not one of the kept",     [&[3, 4], &[3], &[3]], Some(1), false, [&[3], &[]]),
+            ("a directory without an upper",     [&[2, 3], &[2, 3], &[3]], Some(9), false, [&[3], &[2]]),
+            ("full: the oldest of the kept",     [&[2, 3, 4], &[2, 3, 4], &[2, 3, 4]], Some(3), true, [&[3, 4], &[2]]),
+            ("full: first those beyond",         [&[2, 3, 4], &[2, 3, 4], &[2, 3, 4]], Some(2), true, [&[3, 4], &[2]]),
+            ("full, and nothing to give",        [&[], &[], &[]], Some(2), true, [&[], &[]]),
         ];
-        for &(name, set_aside, present, whole, kept, full, stay, leave) in cases {
+        for &(name, [set_aside, present, whole], kept, full, [stay, leave]) in cases {
             let chosen = choose(&aside(set_aside), present, |number| whole.contains(&number), kept, full);
             assert_eq!(chosen, (aside(stay), leave.to_vec()), "{name}");
         }
