@@ -46,6 +46,16 @@ pub fn observe(root: &Path, config: &Config) -> Result<Observation> {
     })
 }
 
+/// What `/` of the machine at `root` is, without a look at any disk.
+///
+/// # Errors
+/// The mount table could not be read, or has no `/`.
+pub fn mode(root: &Path) -> Result<Root> {
+    let mounts = mounts::parse(&read(&root.join("proc/self/mountinfo"))?);
+    let on_root = mounts::at(&mounts, "/").context("/proc/self/mountinfo names no root file system")?;
+    Ok(root_mode(&mounts, on_root))
+}
+
 /// What the mount table says of `/`.
 fn root_mode(mounts: &[Mount], on_root: &Mount) -> Root {
     if on_root.fs_type != "overlay" {

@@ -3,6 +3,7 @@
 mod card;
 mod later;
 mod maintain;
+mod reclaim;
 mod requests;
 mod reset;
 
