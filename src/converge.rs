@@ -10,7 +10,7 @@ use crate::output::print;
 use crate::overlay::{Configuration, Counts};
 use crate::refusal::{Refusal, aftermath};
 use crate::step::{Plan, Purpose, Step};
-use crate::{Exit, at_boot, files, maintain, mounted, notice, observe, overlay, plan};
+use crate::{Exit, at_boot, files, hold, maintain, motd, mounted, notice, observe, overlay, plan};
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use std::fs;
@@ -67,6 +67,9 @@ pub fn run(options: Options) -> Exit {
             (Exit::Failed, "failed", message)
         }
     };
+    if exit != Exit::Degraded {
+        motd::set(options.root, None).unwrap_or_else(|error| log::warn!("{error:#}"));
+    }
     let took_ms = u64::try_from(options.started.elapsed().as_millis()).unwrap_or(u64::MAX);
     log::info!("{outcome} in {took_ms} ms");
     let outcome =
@@ -104,6 +107,13 @@ fn converge(options: &Options, first: bool, console: &mut Console) -> Result<End
     if options.late {
         // Asked for once: were this unit started again in the same boot, it would have nothing to do.
         files::remove(&root.join(PREPARE))?;
+    }
+    let is_node_at_work = at_boot::is_for(&seen) && !options.late && is_unit(options, first);
+    // What a file with a mistake says of this is not known.
+    if is_node_at_work && loaded.is_ok() {
+        hold::converge(root, config.overlay.hold)
+            .map(drop)
+            .unwrap_or_else(|error| log::warn!("holding packages: {error:#}"));
     }
     match plan::decide(&seen, &loaded) {
         Err(refusal) => Ok(refuse(root, &seen, &refusal, console)),
@@ -173,8 +183,7 @@ fn pursue(
             in_overlay((Exit::Done, "sealed", String::new()), seen, config, options, first, console)
         }
         Purpose::Degraded { reasons, remedy } => {
-            reasons.iter().for_each(|reason| console.warn(format_args!("DEGRADED: {reason}.")));
-            console.warn(format_args!("what to do: {remedy}."));
+            say_degraded(options.root, reasons, remedy, console);
             if let Err(error) = carry_out(plan, seen, config, options, console) {
                 console.warn(format_args!("{error:#}"));
             }
@@ -213,6 +222,13 @@ fn pursue(
     }
 }
 
+/// Says it on the consoles, and to everybody who logs in.
+fn say_degraded(root: &Path, reasons: &[String], remedy: &str, console: &mut Console) {
+    reasons.iter().for_each(|reason| console.warn(format_args!("DEGRADED: {reason}.")));
+    console.warn(format_args!("what to do: {remedy}."));
+    motd::set(root, Some(&motd::degraded(reasons, remedy))).unwrap_or_else(|error| log::warn!("{error:#}"));
+}
+
 /// What there is to do in a boot whose overlay is sound; it ends in `end`, where nothing of that changes it.
 fn in_overlay(
     end: End,
@@ -234,8 +250,7 @@ fn in_overlay(
             Ok((Exit::Done, "restarting", String::new()))
         }
         Next::Degraded(why, remedy) => {
-            console.warn(format_args!("DEGRADED: {why}."));
-            console.warn(format_args!("what to do: {remedy}."));
+            say_degraded(options.root, std::slice::from_ref(&why), &remedy, console);
             Ok((Exit::Degraded, "request-failed", format!("{why}: {remedy}")))
         }
     }

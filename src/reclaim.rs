@@ -6,6 +6,7 @@
 //!
 //! `burnonce/next` is the guard's own: it may hold the only copy of a generation.
 
+use crate::apply::RUN;
 use crate::observation::Root;
 use crate::output::print;
 use crate::state::{Generation, State};
@@ -19,9 +20,8 @@ use std::fs;
 use std::path::Path;
 use std::time::SystemTime;
 
-/// Whoever writes a new generation's `began` makes this file, in memory: the boot it is in is the generation's first. When the clock is
-/// right, `began` is looked at again.
-pub const BEGAN: &str = "run/burnonce/began";
+/// Made in memory by [`note_beginning`].
+const BEGAN: &str = "run/burnonce/began";
 
 /// From here on, in percent of blocks or of inodes, kept generations go, too.
 const FULL: u64 = 80;
@@ -192,6 +192,18 @@ fn measure(upper: &Upper) -> Result<bool> {
     }
     upper.write_state(&state)?;
     Ok(true)
+}
+
+/// Notes that this boot is the first of a generation whose `began` has just been written: when the clock is right, that is looked at
+/// again.
+///
+/// # Errors
+/// `/run` takes no writes.
+pub fn note_beginning(root: &Path) -> Result<()> {
+    let mark = root.join(BEGAN);
+    fs::create_dir_all(root.join(RUN))
+        .and_then(|()| fs::write(&mark, ""))
+        .with_context(|| format!("writing {}", mark.display()))
 }
 
 /// Puts `began` right in a generation's first boot. A board without a clock is years behind until the network has told it the time, which a

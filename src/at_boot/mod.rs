@@ -14,7 +14,7 @@ use crate::guard::report::{self, Report};
 use crate::observation::{Observation, Root};
 use crate::state::{Done, Kind, Request, State, Trigger};
 use crate::upper::Upper;
-use crate::{files, kernel, notice, overlay, plan, request, time};
+use crate::{files, kernel, notice, overlay, plan, reclaim, request, time};
 use anyhow::{Context, Result};
 use found::Found;
 use std::fs;
@@ -46,6 +46,7 @@ struct Wish {
 
 /// A node that runs on its overlay.
 struct Node<'a> {
+    root: &'a Path,
     upper: Upper,
     config: &'a Config,
     /// The guard has run in this boot.
@@ -66,6 +67,7 @@ pub fn run(root: &Path, seen: &Observation, config: &Config, console: &mut Conso
         kernel::check_next(boot, &lower, running.trim())
     };
     let node = Node {
+        root,
         upper: Upper::at(files::below(root, overlay::UPPER)),
         config,
         guarded: seen.overlayroot.guard.is_some(),
@@ -188,6 +190,9 @@ impl Node<'_> {
             // Nothing is restarted for a mark that is still there: the next boot would do it again.
             let _lock = self.upper.lock()?;
             self.upper.write_state(&now)?;
+        }
+        if state.began == 0 {
+            reclaim::note_beginning(self.root)?;
         }
         Ok(next)
     }

@@ -72,6 +72,7 @@ impl Card {
         let kernel = self.kernel;
         let check = |_: &Path| kernel.map_or(Ok(()), |why| bail!("{why}"));
         let node = Node {
+            root: self.directory.path(),
             upper: self.upper(),
             config: &self.config,
             guarded: self.guarded,
@@ -225,7 +226,14 @@ fn there_is_no_restart_for_what_cannot_be_recorded() {
     let mut card = Card::in_use();
     card.write("burnonce-reset", "");
     let check = |_: &Path| Ok(());
-    let node = Node { upper: card.upper(), config: &card.config, guarded: true, now: 1, check: &check };
+    let node = Node {
+        root: card.directory.path(),
+        upper: card.upper(),
+        config: &card.config,
+        guarded: true,
+        now: 1,
+        check: &check,
+    };
     // A directory in the place of the temporary file: no write gets through.
     fs::create_dir(card.upper().own("state.json.burnonce-new")).unwrap();
     let boot = Boot::Already(card.path(""));
@@ -245,7 +253,14 @@ fn what_a_generation_begins_with_is_noted_once() {
     let written = || fs::metadata(card.upper().root().join(crate::state::PATH)).unwrap().modified().unwrap();
     let before = written();
     let check = |_: &Path| Ok(());
-    let node = Node { upper: card.upper(), config: &card.config, guarded: true, now: 1, check: &check };
+    let node = Node {
+        root: card.directory.path(),
+        upper: card.upper(),
+        config: &card.config,
+        guarded: true,
+        now: 1,
+        check: &check,
+    };
     assert_eq!(node.look(Some(&Boot::Already(card.path(""))), None, &mut Console::silent()).unwrap(), Next::GoOn);
     assert_eq!((card.state(), written()), (first, before), "a boot with nothing to do writes nothing");
 }
@@ -255,7 +270,14 @@ fn what_a_generation_begins_with_is_noted_once() {
 fn without_a_boot_partition_only_the_time_is_noted() {
     let card = Card::new();
     let check = |_: &Path| Ok(());
-    let node = Node { upper: card.upper(), config: &card.config, guarded: true, now: 5, check: &check };
+    let node = Node {
+        root: card.directory.path(),
+        upper: card.upper(),
+        config: &card.config,
+        guarded: true,
+        now: 5,
+        check: &check,
+    };
     assert_eq!(node.look(None, None, &mut Console::silent()).unwrap(), Next::GoOn);
     assert_eq!((card.state().began, card.state().user_data), (5, None));
 }

@@ -10,7 +10,7 @@ use crate::plan::decide;
 use crate::state::{self, State};
 use crate::step::Purpose;
 use crate::units::Bytes;
-use crate::{Exit, files, maintain, mounted, observe};
+use crate::{Exit, files, hold, maintain, mounted, observe};
 use anyhow::{Context, Result};
 use nix::sys::statvfs::statvfs;
 use serde::Serialize;
@@ -69,6 +69,8 @@ pub struct Status {
     pub lower: Option<Lower>,
     /// What the guard did in this boot, where the initramfs that booted has one.
     pub guard: Option<Report>,
+    /// apt leaves kernel, firmware and initramfs packages alone here.
+    pub held: bool,
     /// What burnonce keeps on the upper about itself: the generation, a pending request, what became of the last one, and what is set
     /// aside.
     pub state: Option<State>,
@@ -142,6 +144,7 @@ fn gather(root: &Path) -> Result<Status> {
         remedy,
         lower: lower(&seen),
         guard: report::read(root).ok().flatten(),
+        held: hold::is_held(root),
         state: None,
         upper,
         converge,

@@ -22,6 +22,7 @@ fn healthy() -> Status {
             errors: 0,
         }),
         lower: Some(Lower { device: "/dev/mmcblk0p2".to_owned(), sealed: true, writable: false }),
+        held: true,
         guard: Some(Report {
             version: "0.1.0".to_owned(),
             verdict: Verdict::Upper,
@@ -53,6 +54,7 @@ burnonce 0.1.0: healthy
   made       by burnonce 0.1.0, first attempt; generation 1
   logs       /media/root-rw/burnonce/log
   guard      upper, 31 ms
+  held       kernel, firmware and initramfs packages; upgrade: burnonce maintain apt full-upgrade
   this boot  converge: converged, 7 ms
 ";
     assert_eq!(healthy().to_string(), expected);

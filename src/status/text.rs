@@ -48,6 +48,12 @@ impl fmt::Display for Status {
             writeln!(f, "  logs       {}/burnonce/log", overlay::UPPER)?;
         }
         self.guard(f)?;
+        if self.held {
+            writeln!(
+                f,
+                "  held       kernel, firmware and initramfs packages; upgrade: burnonce maintain apt full-upgrade"
+            )?;
+        }
         if let Some(converge) = &self.converge {
             writeln!(f, "  this boot  converge: {}, {} ms", converge.outcome, converge.took_ms)?;
         }

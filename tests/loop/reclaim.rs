@@ -226,7 +226,7 @@ fn when_a_generation_began_is_put_right_once_the_clock_is() {
     let (card, upper) = node(&[], "");
     let node = card.file().with_file_name("node");
     let began = |seconds: u64| upper.write_state(&State { began: seconds, ..upper.state().unwrap() }).unwrap();
-    let mark = node.join(burnonce::reclaim::BEGAN);
+    let mark = node.join("run/burnonce/began");
     began(1_000_000);
     reclaim(&card);
     assert_eq!(upper.state().unwrap().began, 1_000_000, "not this boot's");
