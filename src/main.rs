@@ -3,7 +3,7 @@
 use burnonce::cli::{Cli, Command};
 use burnonce::converge::{self, Options};
 use burnonce::output::tell;
-use burnonce::{Exit, config, logging, maintain, preview, status};
+use burnonce::{Exit, config, diff, logging, maintain, preview, status};
 use clap::Parser;
 use std::path::Path;
 use std::time::Instant;
@@ -31,7 +31,10 @@ fn main() -> Exit {
         Command::Reset { .. } | Command::Undo { .. } | Command::Generations { .. } => {
             Err(anyhow::anyhow!("not there yet"))
         }
-        Command::Diff { .. } | Command::Guard { .. } | Command::Reclaim => Err(anyhow::anyhow!("not there yet")),
+        Command::Diff { path, json, package, content, all } => {
+            diff::run(&diff::Options { path, json, package, content, all })
+        }
+        Command::Guard { .. } | Command::Reclaim => Err(anyhow::anyhow!("not there yet")),
         Command::Maintain { command } => maintain::run(&command),
     };
     result.unwrap_or_else(|error| {
