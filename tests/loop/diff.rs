@@ -416,6 +416,8 @@ fn renamed_directories_and_metadata_copies_are_followed() {
     mode("file");
     mode("other");
     fs::rename(merged.join("other"), merged.join("moved")).unwrap();
+    // What a reset notes on the root of the upper is no change of the node's.
+    xattr::set(layers.upper(Path::new("/")), "trusted.burnonce.generation", b"2").unwrap();
     let from = |path: &str| Details { renamed_from: Some(path.into()), ..Details::default() };
     let less = Details { mode: Pair::unequal(0o644, 0o600), ..Details::default() };
     let none = Details::default();
@@ -470,6 +472,27 @@ fn whiteouts_that_are_files_are_deletions() {
     assert_eq!(found(&layers), expected(&[What::Modified, What::Modified, What::Added]));
     xattr::set(upper("/d"), "trusted.overlay.opaque", b"x").unwrap();
     assert_eq!(found(&layers), expected(&[What::Modified, What::Deleted]));
+}
+
+/// A path that is longer than what the kernel takes cannot be read; the rest is.
+#[test]
+fn the_walk_goes_on_past_what_cannot_be_read() {
+    use nix::fcntl::{OFlag, open, openat};
+    use nix::sys::stat::{Mode, mkdirat};
+    let (_directory, layers, _) = overlay("", |_| {});
+    fs::write(layers.upper(Path::new("/z")), "").unwrap();
+    let mut at = open(&layers.upper(Path::new("/")), OFlag::O_DIRECTORY, Mode::empty()).unwrap();
+    let name = "d".repeat(255);
+    for _ in 0..20 {
+        mkdirat(&at, name.as_str(), Mode::from_bits_truncate(0o755)).unwrap();
+        at = openat(&at, name.as_str(), OFlag::O_DIRECTORY, Mode::empty()).unwrap();
+    }
+    let mut found = Vec::new();
+    let unreadable = walk::changes(&layers, Path::new("/"), &mut |change| found.push(change)).unwrap();
+    assert_eq!(found.last().map(|change| change.path.as_path()), Some(Path::new("/z")));
+    let errors: Vec<Option<i32>> = unreadable.iter().map(|u| u.error.raw_os_error()).collect();
+    assert_eq!(errors, [Some(nix::errno::Errno::ENAMETOOLONG as i32)]);
+    assert!(unreadable[0].path.ends_with(&name), "{unreadable:?}");
 }
 
 /// A node whose overlay is in memory, with many files in it.
