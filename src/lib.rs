@@ -21,6 +21,7 @@ pub mod command;
 pub mod config;
 pub mod console;
 pub mod converge;
+pub mod diff;
 pub mod files;
 pub mod filesystem;
 pub mod generations;

@@ -3,7 +3,7 @@
 use burnonce::cli::{Cli, Command};
 use burnonce::converge::{self, Options};
 use burnonce::output::tell;
-use burnonce::{Exit, config, generations, logging, maintain, preview, reclaim, reset, status, undo};
+use burnonce::{Exit, config, diff, generations, logging, maintain, preview, reclaim, reset, status, undo};
 use clap::Parser;
 use std::path::Path;
 use std::time::Instant;
@@ -33,7 +33,10 @@ fn main() -> Exit {
         }
         Command::Undo { no_reboot, yes } => undo::run(root, no_reboot, yes),
         Command::Generations { json } => generations::run(root, json),
-        Command::Diff { .. } | Command::Guard { .. } => Err(anyhow::anyhow!("not there yet")),
+        Command::Diff { path, json, package, content, all } => {
+            diff::run(&diff::Options { path, json, package, content, all })
+        }
+        Command::Guard { .. } => Err(anyhow::anyhow!("not there yet")),
         Command::Reclaim => reclaim::run(root),
         Command::Maintain { command } => maintain::run(&command),
     };

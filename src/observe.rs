@@ -56,8 +56,8 @@ pub fn mode(root: &Path) -> Result<Root> {
     Ok(root_mode(&mounts, on_root))
 }
 
-/// What the mount table says of `/`.
-fn root_mode(mounts: &[Mount], on_root: &Mount) -> Root {
+/// What the mount table says of `/`, where `on_root` is mounted.
+pub fn root_mode(mounts: &[Mount], on_root: &Mount) -> Root {
     if on_root.fs_type != "overlay" {
         return Root::Plain { fs_type: on_root.fs_type.clone(), writable: on_root.writable() };
     }

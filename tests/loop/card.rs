@@ -38,7 +38,7 @@ pub fn text(output: &Output) -> String {
 }
 
 /// Root, loop devices and a mount namespace are needed; without them a test fails here, with the reason.
-fn need_privileges() {
+pub fn need_privileges() {
     assert!(nix::unistd::geteuid().is_root(), "the loop tests need root: run them with sudo");
     assert!(
         Path::new("/dev/loop-control").exists(),
