@@ -3,7 +3,7 @@
 use burnonce::cli::{Cli, Command};
 use burnonce::converge::{self, Options};
 use burnonce::output::tell;
-use burnonce::{Exit, config, logging, maintain, preview, status};
+use burnonce::{Exit, config, guard, logging, maintain, preview, status};
 use clap::Parser;
 use std::path::Path;
 use std::time::Instant;
@@ -31,7 +31,8 @@ fn main() -> Exit {
         Command::Reset { .. } | Command::Undo { .. } | Command::Generations { .. } => {
             Err(anyhow::anyhow!("not there yet"))
         }
-        Command::Diff { .. } | Command::Guard { .. } | Command::Reclaim => Err(anyhow::anyhow!("not there yet")),
+        Command::Guard { root: lower } => guard::run(root, &lower, started),
+        Command::Diff { .. } | Command::Reclaim => Err(anyhow::anyhow!("not there yet")),
         Command::Maintain { command } => maintain::run(&command),
     };
     result.unwrap_or_else(|error| {

@@ -1,6 +1,7 @@
 //! The agent on loop devices, as root: everything but the restart and the initramfs. Each test has a mount namespace of its own.
 
 mod card;
+mod guard;
 mod later;
 mod maintain;
 
