@@ -156,12 +156,13 @@ impl Guard<'_> {
     }
 
     fn make_room(&mut self, upper: &Upper, mounted: &Mounted, state: State, device: &Path) -> Result<(), Problem> {
-        if !room::is_short(upper, &state).map_err(unforeseen)? {
+        let reserve = room::reserve(self.root, &observe::base_name(device));
+        if !room::is_short(upper, reserve, &state).map_err(unforeseen)? {
             return Ok(());
         }
         make_writable(mounted, device)?;
         let mut did = Vec::new();
-        let made = room::make(upper, state, &self.log, &mut did);
+        let made = room::make(upper, reserve, state, &self.log, &mut did);
         did.into_iter().for_each(|line| self.did(line));
         let name = device.display();
         made.map_err(|error| match upper::is_full(&error) {

@@ -3,6 +3,7 @@
 use super::kernel_log::KernelLog;
 use super::swap::{self, discard, is_directory};
 use crate::files;
+use crate::observe;
 use crate::state::State;
 use crate::tree;
 use crate::units::{Bytes, MIB};
@@ -12,7 +13,7 @@ use nix::sys::statvfs::statvfs;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// What is free on a file system, or has to be; for root, so what is reserved for root counts.
+/// What is free on a file system, or has to be. For root: what is reserved for root counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Room {
     bytes: Bytes,
@@ -33,11 +34,18 @@ fn first_boot(all: Room) -> Room {
     Room { bytes: Bytes((64 * MIB).min(all.bytes.0 / 50)), inodes: 2048.min(all.inodes / 50) }
 }
 
+/// How many blocks of an ext4 the kernel keeps for itself: they count as free, and nobody gets them
+/// (Documentation/ABI/testing/sysfs-fs-ext4, `reserved_clusters`). `name` is the kernel's name of the device, mounted on the
+/// machine at `root`.
+pub fn reserve(root: &Path, name: &str) -> u64 {
+    observe::read_number(&root.join("sys/fs/ext4").join(name).join("reserved_clusters")).unwrap_or(0)
+}
+
 /// Free, and in all.
-fn rooms(directory: &Path) -> Result<(Room, Room)> {
+fn rooms(directory: &Path, reserve: u64) -> Result<(Room, Room)> {
     let seen = statvfs(directory).with_context(|| format!("looking at {}", directory.display()))?;
     let bytes = |blocks: u64| Bytes(blocks.saturating_mul(seen.fragment_size()));
-    let free = Room { bytes: bytes(seen.blocks_free()), inodes: seen.files_free() };
+    let free = Room { bytes: bytes(seen.blocks_free().saturating_sub(reserve)), inodes: seen.files_free() };
     Ok((free, Room { bytes: bytes(seen.blocks()), inodes: seen.files() }))
 }
 
@@ -46,12 +54,12 @@ fn need(state: &State, all: Room) -> Room {
     if state.fresh { first_boot(all) } else { BOOT }
 }
 
-/// Whether the upper has too little room for this boot, or no work directory. Writes nothing.
+/// Whether the upper, which has this [`reserve`], has too little room for this boot, or no work directory. Writes nothing.
 ///
 /// # Errors
 /// The file system cannot be asked.
-pub fn is_short(upper: &Upper, state: &State) -> Result<bool> {
-    let (free, all) = rooms(upper.root())?;
+pub fn is_short(upper: &Upper, reserve: u64, state: &State) -> Result<bool> {
+    let (free, all) = rooms(upper.root(), reserve)?;
     let workdir = upper.workdir();
     Ok(!free.covers(need(state, all)) || !is_directory(&workdir) || !is_directory(&workdir.join("_")))
 }
@@ -62,9 +70,9 @@ pub fn is_short(upper: &Upper, state: &State) -> Result<bool> {
 ///
 /// # Errors
 /// Not even a directory can be made.
-pub fn make(upper: &Upper, mut state: State, log: &KernelLog, did: &mut Vec<String>) -> Result<()> {
-    let (_, all) = rooms(upper.root())?;
-    let enough = |need: Room| rooms(upper.root()).is_ok_and(|(free, _)| free.covers(need));
+pub fn make(upper: &Upper, reserve: u64, mut state: State, log: &KernelLog, did: &mut Vec<String>) -> Result<()> {
+    let (_, all) = rooms(upper.root(), reserve)?;
+    let enough = |need: Room| rooms(upper.root(), reserve).is_ok_and(|(free, _)| free.covers(need));
     let wanted = need(&state, all);
     if !enough(wanted) {
         log.note("the upper has little room: deleting what is kept there beside the generation in use; this may take a while");

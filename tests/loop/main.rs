@@ -4,6 +4,7 @@ mod card;
 mod guard;
 mod later;
 mod maintain;
+mod swap;
 
 use card::{Card, run, text, write_at};
 use std::fs;
