@@ -72,6 +72,8 @@ pub enum Exit {
     Refused,
     /// 4: the node does not run as it was configured.
     Degraded,
+    /// 5: the guard wants the boot to end here.
+    Stop,
     /// The exit code of the command that `maintain` ran.
     Of(u8),
 }
@@ -83,6 +85,7 @@ impl Termination for Exit {
             Exit::Failed => 1,
             Exit::Refused => 3,
             Exit::Degraded => 4,
+            Exit::Stop => 5,
             Exit::Of(code) => code,
         })
     }

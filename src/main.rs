@@ -3,7 +3,7 @@
 use burnonce::cli::{Cli, Command};
 use burnonce::converge::{self, Options};
 use burnonce::output::tell;
-use burnonce::{Exit, config, diff, generations, logging, maintain, preview, reclaim, reset, status, undo};
+use burnonce::{Exit, config, diff, generations, guard, logging, maintain, preview, reclaim, reset, status, undo};
 use clap::Parser;
 use std::path::Path;
 use std::time::Instant;
@@ -36,7 +36,7 @@ fn main() -> Exit {
         Command::Diff { path, json, package, content, all } => {
             diff::run(&diff::Options { path, json, package, content, all })
         }
-        Command::Guard { .. } => Err(anyhow::anyhow!("not there yet")),
+        Command::Guard { root: lower } => guard::run(root, &lower, started),
         Command::Reclaim => reclaim::run(root),
         Command::Maintain { command } => maintain::run(&command),
     };

@@ -75,7 +75,7 @@ pub fn root_mode(mounts: &[Mount], on_root: &Mount) -> Root {
 }
 
 /// Where a mounted file system is, and the sysfs directory of its disk.
-fn place(root: &Path, mount: &Mount) -> Result<(Place, Option<PathBuf>)> {
+pub(crate) fn place(root: &Path, mount: &Mount) -> Result<(Place, Option<PathBuf>)> {
     let no_device = || (Place::NoDevice { source: mount.source.clone() }, None);
     if mount.device.starts_with("0:") {
         return Ok(no_device());
@@ -229,7 +229,7 @@ fn overlayroot(root: &Path) -> Overlayroot {
     }
 }
 
-fn base_name(path: &Path) -> String {
+pub(crate) fn base_name(path: &Path) -> String {
     path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
@@ -245,7 +245,7 @@ fn read_if_there(path: &Path) -> Result<Option<String>> {
     }
 }
 
-fn read_number(path: &Path) -> Result<u64> {
+pub(crate) fn read_number(path: &Path) -> Result<u64> {
     let text = read(path)?;
     text.trim().parse().with_context(|| format!("{} holds `{}`, not a number", path.display(), text.trim()))
 }

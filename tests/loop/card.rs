@@ -90,12 +90,18 @@ impl Card {
     /// The card put into a reader: its loop device, with the kernel told of the partitions in its table.
     pub fn insert(&mut self, read_only: bool) -> String {
         let file = self.file();
+        let device = self.read_file(&file, read_only);
+        self.device = Some(device.clone());
+        device
+    }
+
+    /// The same of a copy of the card's file: a second card, which nothing but its device tells from this one.
+    pub fn read_file(&self, file: &Path, read_only: bool) -> String {
         let sector_size = self.sector_size.to_string();
         let mut arguments = vec!["--find", "--show", "--sector-size", &sector_size];
         arguments.extend(read_only.then_some("--read-only"));
         arguments.push(file.to_str().unwrap());
         let device = run("losetup", &arguments).trim().to_owned();
-        self.device = Some(device.clone());
         // A failed test may have left partitions on this loop device.
         forget_partitions(&device);
         for (number, start, size) in self.table() {
@@ -224,6 +230,16 @@ impl Card {
         run("umount", &[at.to_str().unwrap()]);
         seen
     }
+
+    /// The same with a writable mount.
+    pub fn write<T>(&self, number: u32, write: impl FnOnce(&Path) -> T) -> T {
+        let at = self.directory.path().join("check");
+        fs::create_dir_all(&at).unwrap();
+        run("mount", &["-o", "noinit_itable", &self.partition(number), at.to_str().unwrap()]);
+        let written = write(&at);
+        run("umount", &[at.to_str().unwrap()]);
+        written
+    }
 }
 
 impl Drop for Card {
@@ -242,7 +258,7 @@ impl Drop for Card {
 }
 
 /// Makes the kernel forget every partition of a loop device.
-fn forget_partitions(device: &str) {
+pub fn forget_partitions(device: &str) {
     let name = device.trim_start_matches("/dev/");
     for number in 1..=4 {
         if Path::new(&format!("/sys/block/{name}/{name}p{number}")).exists() {

@@ -2,11 +2,13 @@
 
 mod card;
 mod diff;
+mod guard;
 mod later;
 mod maintain;
 mod reclaim;
 mod requests;
 mod reset;
+mod swap;
 
 use card::{Card, run, text, write_at};
 use std::fs;
