@@ -1,11 +1,13 @@
 //! Carries out a plan. Besides this module only [`crate::notice`] and [`crate::maintain`] write to a card.
 
+use crate::boot_files;
+use crate::boot_partition;
 use crate::command::Program;
 use crate::console::Console;
 use crate::files;
 use crate::filesystem;
 use crate::mounted::{self, Mounted};
-use crate::observation::Disk;
+use crate::observation::{Disk, Place};
 use crate::overlay::{self, Configuration, Counts};
 use crate::state::{self, State};
 use crate::step::{Plan, Step};
@@ -26,6 +28,8 @@ pub struct Machine<'a> {
     pub root: &'a Path,
     /// The disk of the lower.
     pub disk: &'a Disk,
+    /// Where the lower is.
+    pub lower: &'a Place,
     /// overlayroot's configuration file.
     pub conf: &'a Path,
     /// What the configuration counted when this boot began.
@@ -63,7 +67,9 @@ pub fn run(plan: &Plan, machine: &Machine, console: &mut Console, limit: usize) 
                 configured |= matches!(step, Step::WriteConfiguration { .. }) && is_configured(machine);
                 // A file that is open for writing keeps a file system writable. The seal comes all the same: it shuts out the next mount.
                 let seal_follows = matches!(step, Step::MakeReadOnly { .. });
-                if *step == Step::Reboot || !(configured || seal_follows) {
+                // A card without a boot partition is converted like any other.
+                let beside = matches!(step, Step::KeepBootFiles { .. });
+                if *step == Step::Reboot || !(configured || seal_follows || beside) {
                     forget_unpublished(plan, machine);
                     return Err(Failure { step: step.to_string(), error, configured });
                 }
@@ -108,6 +114,7 @@ fn apply(step: &Step, machine: &Machine, console: &Console) -> Result<()> {
             Mounted::new(&machine.node(device), "ext4", &root.join(RUN).join("upper"), true)?.close()
         }
         Step::PublishTable { before, change, .. } => machine.publish(before, change),
+        Step::KeepBootFiles { device } => keep_boot_files(machine, device),
         Step::WriteConfiguration { attempt } => {
             let counts = Counts { attempts: *attempt, failure: None, ..machine.counts.clone() };
             write_configuration(machine, &overlay::complete(&counts))?;
@@ -118,7 +125,7 @@ fn apply(step: &Step, machine: &Machine, console: &Console) -> Result<()> {
         Step::Seal { device } => filesystem::seal(&machine.node(device)),
         Step::Unseal { device } => filesystem::unseal(&machine.node(device)),
         Step::KeepLog { device } => keep_log(machine, device, console),
-        Step::RebuildInitramfs { rebuild } => {
+        Step::RebuildInitramfs { rebuild, .. } => {
             let counts = Counts { rebuilds: *rebuild, ..machine.counts.clone() };
             write_configuration(machine, &overlay::begun(&counts))?;
             // Root is writable this late in a boot, but not where it was sealed until just now.
@@ -191,6 +198,16 @@ fn set_mode(path: &Path, mode: u32) -> Result<()> {
         .with_context(|| format!("setting the mode of {}", path.display()))
 }
 
+/// Puts on the upper partition what a first boot consumes from the boot partition.
+fn keep_boot_files(machine: &Machine, device: &str) -> Result<()> {
+    let upper = Mounted::new(&machine.node(device), "ext4", &machine.root.join(RUN).join("upper"), true)?;
+    let kept = boot_partition::with(machine.root, machine.disk, machine.lower, |boot| {
+        boot_files::keep(boot.directory(), &Upper::at(upper.directory()))
+    });
+    upper.close()?;
+    kept
+}
+
 /// Puts the transcript of the console on the upper partition.
 fn keep_log(machine: &Machine, device: &str, console: &Console) -> Result<()> {
     let upper = Mounted::new(&machine.node(device), "ext4", &machine.root.join(RUN).join("upper"), true)?;
@@ -220,11 +237,16 @@ fn forget_unpublished(plan: &Plan, machine: &Machine) {
 
 /// Restarts the machine at once, past systemd: a unit that asks systemd for a restart and returns lets later units start, and they
 /// write to the lower. Returns only the reason why it did not.
-fn restart(root: &Path, console: &Console) -> anyhow::Error {
+pub fn restart(root: &Path, console: &Console) -> anyhow::Error {
     nix::unistd::sync();
     if let Err(error) = mounted::quiesce(root, true) {
         // The journal of a file system that is writable at a restart is replayed; a boot that goes on is worse.
         log::warn!("{error:#}");
+    }
+    // Below an overlay root that is read-only by now: at rest, too, the guard need not replay its journal.
+    let upper = files::below(root, overlay::UPPER);
+    if mounted::is_read_only(&upper).is_ok_and(|read_only| !read_only) {
+        mounted::remount(&upper, false).unwrap_or_else(|error| log::info!("{error:#}"));
     }
     console.settle();
     match nix::sys::reboot::reboot(nix::sys::reboot::RebootMode::RB_AUTOBOOT) {

@@ -128,9 +128,34 @@ pub struct LogConfig {
     pub level: LevelFilter,
 }
 
-/// What `burnonce diff` folds: what every boot and every use of apt changes.
-const FOLDED: [&str; 6] =
-    ["/var/log/journal", "/var/cache", "/var/lib/apt/lists", "/var/lib/systemd", "/etc/.updated", "/var/.updated"];
+/// What `burnonce diff` folds: what every boot, cloud-init and every use of apt change, and nobody wants to see. Not what tells how the
+/// node was set up: the machine id, host keys, `/var/lib/dpkg/status`.
+const FOLDED: [&str; 24] = [
+    "/etc/*-",
+    "/etc/.pwd.lock",
+    "/etc/.updated",
+    "/etc/apt/preferences.d/burnonce",
+    "/etc/fake-hwclock.data",
+    "/etc/ld.so.cache",
+    "/home/*/.cache",
+    "/root/.cache",
+    "/tmp",
+    "/usr/**/__pycache__",
+    "/var/.updated",
+    "/var/backups",
+    "/var/cache",
+    "/var/lib/NetworkManager",
+    "/var/lib/apt/lists",
+    "/var/lib/apt/periodic",
+    "/var/lib/cloud",
+    "/var/lib/dpkg/*-old",
+    "/var/lib/dpkg/info",
+    "/var/lib/dpkg/triggers",
+    "/var/lib/snapd",
+    "/var/lib/systemd",
+    "/var/log",
+    "/var/tmp",
+];
 
 /// The most generations that can be kept for an undo.
 const MOST_GENERATIONS: u32 = 9;

@@ -1,6 +1,7 @@
 //! What the units run: look, decide, do, and say so.
 
 use crate::apply::{self, Failure, Machine, RUN};
+use crate::at_boot::Next;
 use crate::config::{self, Config, Led};
 use crate::console::Console;
 use crate::led::Blink;
@@ -9,7 +10,7 @@ use crate::output::print;
 use crate::overlay::{Configuration, Counts};
 use crate::refusal::{Refusal, aftermath};
 use crate::step::{Plan, Purpose, Step};
-use crate::{Exit, files, maintain, mounted, notice, observe, overlay, plan};
+use crate::{Exit, at_boot, files, hold, maintain, motd, mounted, notice, observe, overlay, plan};
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use std::fs;
@@ -34,7 +35,8 @@ pub struct Options<'a> {
 /// What the last run in this boot came to, kept in `/run/burnonce/converge.json` for `status`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Outcome {
-    /// `converged`, `off`, `refused`, `degraded`, `failed`, `preparing`, `converted`, `sealed`.
+    /// `converged`, `off`, `refused`, `degraded`, `failed`, `preparing`, `converted`, `sealed`, `restarting`,
+    /// `request-failed`.
     pub outcome: String,
     /// What the console said.
     #[serde(default, skip_serializing_if = "String::is_empty")]
@@ -65,6 +67,9 @@ pub fn run(options: Options) -> Exit {
             (Exit::Failed, "failed", message)
         }
     };
+    if exit != Exit::Degraded {
+        motd::set(options.root, None).unwrap_or_else(|error| log::warn!("{error:#}"));
+    }
     let took_ms = u64::try_from(options.started.elapsed().as_millis()).unwrap_or(u64::MAX);
     log::info!("{outcome} in {took_ms} ms");
     let outcome =
@@ -102,6 +107,13 @@ fn converge(options: &Options, first: bool, console: &mut Console) -> Result<End
     if options.late {
         // Asked for once: were this unit started again in the same boot, it would have nothing to do.
         files::remove(&root.join(PREPARE))?;
+    }
+    let is_node_at_work = at_boot::is_for(&seen) && !options.late && is_unit(options, first);
+    // What a file with a mistake says of this is not known.
+    if is_node_at_work && loaded.is_ok() {
+        hold::converge(root, config.overlay.hold)
+            .map(drop)
+            .unwrap_or_else(|error| log::warn!("holding packages: {error:#}"));
     }
     match plan::decide(&seen, &loaded) {
         Err(refusal) => Ok(refuse(root, &seen, &refusal, console)),
@@ -144,6 +156,9 @@ fn pursue(
     for note in &plan.notes {
         console.say(format_args!("note: {note}."));
     }
+    if first && !options.late {
+        at_boot::say_what_the_guard_did(options.root, console);
+    }
     match &plan.purpose {
         Purpose::Seal | Purpose::Degraded { .. } if maintain::is_at_work(options.root) => {
             print(format_args!("{}.\n", maintain::AT_WORK));
@@ -156,7 +171,7 @@ fn pursue(
             } else {
                 log::info!("{}", overlay_line(seen));
             }
-            Ok((Exit::Done, "converged", String::new()))
+            in_overlay((Exit::Done, "converged", String::new()), seen, config, options, first, console)
         }
         Purpose::Off { why } => {
             console.say(format_args!("switched off: {why}."));
@@ -165,32 +180,36 @@ fn pursue(
         Purpose::Seal => {
             carry_out(plan, seen, config, options, console)?;
             console.say(overlay_line(seen));
-            Ok((Exit::Done, "sealed", String::new()))
+            in_overlay((Exit::Done, "sealed", String::new()), seen, config, options, first, console)
         }
         Purpose::Degraded { reasons, remedy } => {
-            reasons.iter().for_each(|reason| console.warn(format_args!("DEGRADED: {reason}.")));
-            console.warn(format_args!("what to do: {remedy}."));
+            say_degraded(options.root, reasons, remedy, console);
             if let Err(error) = carry_out(plan, seen, config, options, console) {
                 console.warn(format_args!("{error:#}"));
             }
+            if matches!(seen.root, Root::Overlay { upper: None, .. }) && is_unit(options, first) {
+                at_boot::say_what_waits(options.root, seen, console);
+            }
             Ok((Exit::Degraded, "degraded", reasons.join("; ")))
         }
-        Purpose::Convert | Purpose::Prepare if !is_booting(options, seen, first)? => {
+        Purpose::Convert | Purpose::Prepare { .. } if !is_booting(options, seen, first)? => {
             let message = "the next boot of this node does that: restart it. \
                            To do it now would cut off whatever runs, and what has been written since the boot began would be \
                            in the image for good";
             print(format_args!("{plan}{message}.\n"));
             Ok((Exit::Refused, "refused", message.to_owned()))
         }
-        Purpose::Prepare if !options.late => {
-            console.say("the initramfs of this image has no overlayroot. It is rebuilt later in this boot; the next boot converts.");
+        Purpose::Prepare { lacks } if !options.late => {
+            console.say(format_args!(
+                "the initramfs of this image has no {lacks}. It is rebuilt later in this boot; the next boot converts."
+            ));
             let path = options.root.join(PREPARE);
             fs::create_dir_all(options.root.join(RUN))
                 .with_context(|| format!("making {}", options.root.join(RUN).display()))?;
             fs::write(&path, "").with_context(|| format!("writing {}", path.display()))?;
             Ok((Exit::Done, "preparing", String::new()))
         }
-        Purpose::Prepare => {
+        Purpose::Prepare { .. } => {
             carry_out(plan, seen, config, options, console)?;
             Ok((Exit::Done, "preparing", String::new()))
         }
@@ -203,17 +222,56 @@ fn pursue(
     }
 }
 
+/// Says it on the consoles, and to everybody who logs in.
+fn say_degraded(root: &Path, reasons: &[String], remedy: &str, console: &mut Console) {
+    reasons.iter().for_each(|reason| console.warn(format_args!("DEGRADED: {reason}.")));
+    console.warn(format_args!("what to do: {remedy}."));
+    motd::set(root, Some(&motd::degraded(reasons, remedy))).unwrap_or_else(|error| log::warn!("{error:#}"));
+}
+
+/// What there is to do in a boot whose overlay is sound; it ends in `end`, where nothing of that changes it.
+fn in_overlay(
+    end: End,
+    seen: &Observation,
+    config: &Config,
+    options: &Options,
+    first: bool,
+    console: &mut Console,
+) -> Result<End> {
+    if !at_boot::is_for(seen) || options.late || !is_unit(options, first) {
+        return Ok(end);
+    }
+    match at_boot::run(options.root, seen, config, console) {
+        Next::GoOn => Ok(end),
+        Next::Refused(why) => Ok((end.0, end.1, why)),
+        Next::Restart if options.reboot => Err(apply::restart(options.root, console)),
+        Next::Restart => {
+            log::info!("not restarting, as asked");
+            Ok((Exit::Done, "restarting", String::new()))
+        }
+        Next::Degraded(why, remedy) => {
+            say_degraded(options.root, std::slice::from_ref(&why), &remedy, console);
+            Ok((Exit::Degraded, "request-failed", format!("{why}: {remedy}")))
+        }
+    }
+}
+
 /// Whether this is the unit's run in a boot, and not a command that somebody typed on a node that is at work, nor a unit that was
-/// started again: systemd has started this very process (`SYSTEMD_EXEC_PID`, systemd.exec(5)), and for a conversion nothing has made root
-/// writable yet; where the kernel command line did, this is the first run. Without a restart it may be typed, as tests do.
+/// started again: for a conversion nothing has made root writable yet, too; where the kernel command line did, this is the first run.
 fn is_booting(options: &Options, seen: &Observation, first: bool) -> Result<bool> {
+    let early = options.late || (seen.cmdline.rw && first) || mounted::is_read_only(options.root)?;
+    Ok(is_unit(options, first) && early)
+}
+
+/// Whether systemd has started this very process (`SYSTEMD_EXEC_PID`, systemd.exec(5)), as the first of this boot. Without a restart it
+/// may be typed, as tests do.
+fn is_unit(options: &Options, first: bool) -> bool {
     // Before version 248 systemd gave a name to the run, but not the process.
     let by_systemd = match std::env::var("SYSTEMD_EXEC_PID") {
         Ok(pid) => pid == std::process::id().to_string(),
         Err(_) => nix::unistd::getppid().as_raw() == 1 && std::env::var_os("INVOCATION_ID").is_some(),
     };
-    let early = options.late || (seen.cmdline.rw && first) || mounted::is_read_only(options.root)?;
-    Ok(((by_systemd && first) || !options.reboot) && early)
+    (by_systemd && first) || !options.reboot
 }
 
 /// Whether this is the first boot on this upper: no program has written to it yet.
@@ -255,7 +313,14 @@ fn carry_out(plan: &Plan, seen: &Observation, config: &Config, options: &Options
         Configuration::Begun(counts) | Configuration::Complete(counts) => counts.clone(),
         Configuration::Absent | Configuration::Foreign { .. } => Counts::default(),
     };
-    let machine = Machine { root: options.root, disk, conf: &config.overlay.conf, counts, reboot: options.reboot };
+    let machine = Machine {
+        root: options.root,
+        disk,
+        lower: &seen.lower,
+        conf: &config.overlay.conf,
+        counts,
+        reboot: options.reboot,
+    };
     let restarts = plan.steps.contains(&Step::Reboot);
     let _blink = if restarts && config.console.led == Led::Auto { Blink::start(options.root) } else { None };
     if plan.purpose == Purpose::Convert {
@@ -270,7 +335,7 @@ fn failed(plan: &Plan, seen: &Observation, machine: &Machine, failure: Failure) 
         Step::RecordAttempt { attempt } => {
             Some(("convert this node", *attempt, Counts { attempts: *attempt, ..machine.counts.clone() }))
         }
-        Step::RebuildInitramfs { rebuild } => {
+        Step::RebuildInitramfs { rebuild, .. } => {
             Some(("rebuild the initramfs", *rebuild, Counts { rebuilds: *rebuild, ..machine.counts.clone() }))
         }
         _ => None,

@@ -3,6 +3,7 @@
 use anyhow::{Context, Result};
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 /// Where `path`, absolute as a node has it, is on the node whose root is at `root`.
@@ -17,8 +18,16 @@ pub fn below(root: &Path, path: impl AsRef<Path>) -> PathBuf {
 /// # Errors
 /// The file system took no writes or has no room; the message names the file. The old file is untouched then.
 pub fn replace(path: &Path, text: &str) -> Result<()> {
+    replace_with(path, text.as_bytes(), 0o644)
+}
+
+/// As [`replace`], with any content and the mode of the new file.
+///
+/// # Errors
+/// As [`replace`].
+pub fn replace_with(path: &Path, content: &[u8], mode: u32) -> Result<()> {
     let temporary = beside(path);
-    let written = write_through(&temporary, text).and_then(|()| {
+    let written = write_through(&temporary, content, mode).and_then(|()| {
         fs::rename(&temporary, path).with_context(|| format!("renaming {} to {}", temporary.display(), path.display()))
     });
     if written.is_err() {
@@ -47,14 +56,15 @@ fn beside(path: &Path) -> PathBuf {
     path.with_file_name(name)
 }
 
-fn write_through(path: &Path, text: &str) -> Result<()> {
+fn write_through(path: &Path, content: &[u8], mode: u32) -> Result<()> {
     let mut file = OpenOptions::new()
         .write(true)
         .create(true)
         .truncate(true)
+        .mode(mode)
         .open(path)
         .with_context(|| format!("creating {}", path.display()))?;
-    file.write_all(text.as_bytes()).with_context(|| format!("writing {}", path.display()))?;
+    file.write_all(content).with_context(|| format!("writing {}", path.display()))?;
     file.sync_all().with_context(|| format!("flushing {}", path.display()))
 }
 

@@ -5,7 +5,7 @@ use crate::units::{Bytes, MIB};
 use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 use std::fs::{File, OpenOptions};
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::mpsc;
@@ -155,6 +155,46 @@ pub fn identify(device: &Path) -> Result<Option<Identity>> {
             Ok(None)
         }
     }
+}
+
+/// What the 1024 bytes of a superblock say by themselves.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Glance {
+    pub label: String,
+    pub uuid: String,
+    /// Why the file system asks for a check; `None`: it does not.
+    pub check: Option<&'static str>,
+    /// See [`Superblock::errors`]. An error count alone does not make e2fsck look further, unless it is told to (`-f`).
+    pub errors: bool,
+}
+
+/// Reads the superblock of `device` and nothing else; `None` where there is none of ext2, ext3 or ext4. Its checksum is not looked at.
+///
+/// # Errors
+/// The device cannot be opened or read.
+pub fn glance(device: &Path) -> Result<Option<Glance>> {
+    let reading = || format!("reading {}", device.display());
+    let mut bytes = [0; SUPERBLOCK];
+    let mut file = File::open(device).with_context(reading)?;
+    file.seek(SeekFrom::Start(ext2::SUPERBLOCK_OFFSET as u64)).with_context(reading)?;
+    match file.read_exact(&mut bytes) {
+        Ok(()) => Ok(ext2::Facts::parse(&bytes).map(glance_at)),
+        Err(error) if error.kind() == ErrorKind::UnexpectedEof => Ok(None),
+        Err(error) => Err(error).with_context(reading),
+    }
+}
+
+/// Bytes in a superblock.
+const SUPERBLOCK: usize = 1024;
+
+fn glance_at(facts: ext2::Facts) -> Glance {
+    let reasons = [
+        (facts.errors, "errors were found on it"),
+        (!facts.clean, "it was not unmounted"),
+        (facts.mounts_reached, "it was mounted as often as it is to be without a check"),
+    ];
+    let check = reasons.iter().find(|(is, _)| *is).map(|(_, why)| *why);
+    Glance { label: facts.label, uuid: facts.uuid, check, errors: facts.errors }
 }
 
 /// Whether the ext4 on `device` (it may be mounted) has the RO_COMPAT `read-only` feature.

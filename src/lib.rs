@@ -13,20 +13,26 @@
 //! docs/design.md has the reasons.
 
 pub mod apply;
+pub mod at_boot;
+pub mod boot_files;
 pub mod boot_partition;
 pub mod cli;
 pub mod command;
 pub mod config;
 pub mod console;
 pub mod converge;
+pub mod diff;
 pub mod files;
 pub mod filesystem;
+pub mod generations;
 pub mod guard;
+pub mod hold;
 pub mod keep;
 pub mod kernel;
 pub mod led;
 pub mod logging;
 pub mod maintain;
+pub mod motd;
 pub mod mounted;
 pub mod mounts;
 pub mod notice;
@@ -37,16 +43,21 @@ pub mod overlay;
 pub mod picture;
 pub mod plan;
 pub mod preview;
+pub mod reclaim;
 pub mod refusal;
 pub mod request;
+pub mod reset;
 pub mod state;
 pub mod status;
 pub mod step;
 pub mod sys;
 pub mod table;
+pub mod time;
 pub mod tree;
+pub mod undo;
 pub mod units;
 pub mod upper;
+pub mod user_data;
 
 use std::process::{ExitCode, Termination};
 
@@ -61,6 +72,8 @@ pub enum Exit {
     Refused,
     /// 4: the node does not run as it was configured.
     Degraded,
+    /// 5: the guard wants the boot to end here.
+    Stop,
     /// The exit code of the command that `maintain` ran.
     Of(u8),
 }
@@ -72,6 +85,7 @@ impl Termination for Exit {
             Exit::Failed => 1,
             Exit::Refused => 3,
             Exit::Degraded => 4,
+            Exit::Stop => 5,
             Exit::Of(code) => code,
         })
     }

@@ -3,7 +3,7 @@
 use burnonce::cli::{Cli, Command};
 use burnonce::converge::{self, Options};
 use burnonce::output::tell;
-use burnonce::{Exit, config, logging, maintain, preview, status};
+use burnonce::{Exit, config, diff, generations, guard, logging, maintain, preview, reclaim, reset, status, undo};
 use clap::Parser;
 use std::path::Path;
 use std::time::Instant;
@@ -28,10 +28,16 @@ fn main() -> Exit {
         Command::Prepare { no_reboot } => Ok(converge::run(Options { reboot: !no_reboot, late: true, ..converge })),
         Command::Plan { json, from } => preview::run(root, json, from.as_deref()),
         Command::Status { json } => status::run(root, json),
-        Command::Reset { .. } | Command::Undo { .. } | Command::Generations { .. } => {
-            Err(anyhow::anyhow!("not there yet"))
+        Command::Reset { keep, user_data, preview, no_reboot, yes } => {
+            reset::run(root, &reset::Options { keep, user_data, preview, no_reboot, yes })
         }
-        Command::Diff { .. } | Command::Guard { .. } | Command::Reclaim => Err(anyhow::anyhow!("not there yet")),
+        Command::Undo { no_reboot, yes } => undo::run(root, no_reboot, yes),
+        Command::Generations { json } => generations::run(root, json),
+        Command::Diff { path, json, package, content, all } => {
+            diff::run(&diff::Options { path, json, package, content, all })
+        }
+        Command::Guard { root: lower } => guard::run(root, &lower, started),
+        Command::Reclaim => reclaim::run(root),
         Command::Maintain { command } => maintain::run(&command),
     };
     result.unwrap_or_else(|error| {

@@ -23,7 +23,10 @@ impl Mounted {
     pub fn new(device: &Path, fs_type: &str, directory: &Path, writable: bool) -> Result<Mounted> {
         fs::create_dir_all(directory).with_context(|| format!("making {}", directory.display()))?;
         let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC | read_only_unless(writable);
-        mount(Some(device), directory, Some(fs_type), flags, None::<&str>)
+        // The times of a FAT are local times; taken for UTC they are the same in every boot, whatever time zone the kernel has by then
+        // (Documentation/filesystems/vfat.rst).
+        let options = (fs_type == "vfat").then_some("tz=UTC");
+        mount(Some(device), directory, Some(fs_type), flags, options)
             .with_context(|| format!("mounting {} ({fs_type})", device.display()))?;
         Ok(Mounted { directory: directory.to_owned() })
     }

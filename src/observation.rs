@@ -1,10 +1,12 @@
 //! What was seen on a machine: plain data. Every decision is made from it alone, so a saved one is a test case.
 
 use crate::filesystem::Content;
+use crate::guard::report::Verdict;
 use crate::overlay::Configuration;
 use crate::table::{Defect, Table};
 use crate::units::{Bytes, Lba, Sectors};
 use serde::{Deserialize, Serialize};
+use std::fmt;
 
 /// All that [`crate::plan::plan`] looks at.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -147,7 +149,10 @@ pub struct Overlayroot {
     /// overlayroot's log of this boot; `None`: the initramfs that booted has no overlayroot.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub log: Option<String>,
-    /// Why the configuration chose memory in this boot.
+    /// What the guard came to in this boot; `None`: the initramfs that booted has no guard.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub guard: Option<Verdict>,
+    /// Why the upper cannot be used in this boot, and in a second line what to do: as the guard or the configuration says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// The overlayroot package is installed for initramfs-tools.
@@ -156,6 +161,36 @@ pub struct Overlayroot {
     /// `update-initramfs` is there to rebuild the initramfs.
     #[serde(default)]
     pub rebuildable: bool,
+}
+
+/// What burnonce needs in an initramfs, and the one that booted does not have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Lacks {
+    /// overlayroot, which makes the overlay.
+    Overlayroot,
+    /// The guard, which looks at the upper before and carries out a reset.
+    Guard,
+}
+
+impl fmt::Display for Lacks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Lacks::Overlayroot => "overlayroot",
+            Lacks::Guard => "guard of burnonce",
+        })
+    }
+}
+
+impl Overlayroot {
+    /// The first thing that is missing; a rebuild brings whatever is.
+    pub fn lacks(&self) -> Option<Lacks> {
+        match (&self.log, self.guard) {
+            (None, _) => Some(Lacks::Overlayroot),
+            (Some(_), None) => Some(Lacks::Guard),
+            (Some(_), Some(_)) => None,
+        }
+    }
 }
 
 impl Disk {

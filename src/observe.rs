@@ -2,6 +2,7 @@
 
 use crate::files;
 use crate::filesystem::{self, Content};
+use crate::guard::report::{self, Problem};
 use crate::observation::{Cmdline, Disk, Held, KernelPartition, Observation, Overlayroot, Place, Root};
 use crate::overlay::{self, Configuration};
 use crate::table::{self, Defect, Partition, Table};
@@ -45,8 +46,18 @@ pub fn observe(root: &Path, config: &Config) -> Result<Observation> {
     })
 }
 
-/// What the mount table says of `/`.
-fn root_mode(mounts: &[Mount], on_root: &Mount) -> Root {
+/// What `/` of the machine at `root` is, without a look at any disk.
+///
+/// # Errors
+/// The mount table could not be read, or has no `/`.
+pub fn mode(root: &Path) -> Result<Root> {
+    let mounts = mounts::parse(&read(&root.join("proc/self/mountinfo"))?);
+    let on_root = mounts::at(&mounts, "/").context("/proc/self/mountinfo names no root file system")?;
+    Ok(root_mode(&mounts, on_root))
+}
+
+/// What the mount table says of `/`, where `on_root` is mounted.
+pub fn root_mode(mounts: &[Mount], on_root: &Mount) -> Root {
     if on_root.fs_type != "overlay" {
         return Root::Plain { fs_type: on_root.fs_type.clone(), writable: on_root.writable() };
     }
@@ -64,7 +75,7 @@ fn root_mode(mounts: &[Mount], on_root: &Mount) -> Root {
 }
 
 /// Where a mounted file system is, and the sysfs directory of its disk.
-fn place(root: &Path, mount: &Mount) -> Result<(Place, Option<PathBuf>)> {
+pub(crate) fn place(root: &Path, mount: &Mount) -> Result<(Place, Option<PathBuf>)> {
     let no_device = || (Place::NoDevice { source: mount.source.clone() }, None);
     if mount.device.starts_with("0:") {
         return Ok(no_device());
@@ -202,15 +213,23 @@ fn overlayroot(root: &Path) -> Overlayroot {
         let lines: Vec<&str> = text.lines().collect();
         lines[lines.len().saturating_sub(LOG_LINES)..].join("\n")
     });
+    // A report that cannot be read is as good as none.
+    let guard = report::read(root).unwrap_or_else(|error| {
+        log::warn!("{error:#}");
+        None
+    });
+    let reason = fs::read_to_string(root.join(overlay::REASON)).ok().map(|t| t.trim().to_owned());
+    let problem = guard.as_ref().and_then(|report| report.problem.as_ref());
     Overlayroot {
         log,
-        reason: fs::read_to_string(root.join(overlay::REASON)).ok().map(|t| t.trim().to_owned()),
+        guard: guard.as_ref().map(|report| report.verdict),
+        reason: reason.or_else(|| problem.map(|Problem { why, remedy }| format!("{why}\n{remedy}"))),
         installed: root.join(overlay::SCRIPT).exists(),
         rebuildable: root.join("usr/sbin/update-initramfs").exists(),
     }
 }
 
-fn base_name(path: &Path) -> String {
+pub(crate) fn base_name(path: &Path) -> String {
     path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
@@ -226,7 +245,7 @@ fn read_if_there(path: &Path) -> Result<Option<String>> {
     }
 }
 
-fn read_number(path: &Path) -> Result<u64> {
+pub(crate) fn read_number(path: &Path) -> Result<u64> {
     let text = read(path)?;
     text.trim().parse().with_context(|| format!("{} holds `{}`, not a number", path.display(), text.trim()))
 }

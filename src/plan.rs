@@ -1,7 +1,8 @@
 //! Every decision, from an [`Observation`] alone: no I/O, no log.
 
 use crate::config::Config;
-use crate::observation::{Disk, Observation, Place, Root};
+use crate::guard::report::Verdict;
+use crate::observation::{Disk, Lacks, Observation, Place, Root};
 use crate::overlay::{self, Configuration, Counts};
 use crate::refusal::Refusal;
 use crate::step::{Plan, Purpose, Step};
@@ -16,6 +17,12 @@ use upper::{find_upper, make_upper, table_notes};
 pub const MAX_ATTEMPTS: u32 = 3;
 /// The label by which the upper is recognised.
 pub const LABEL: &str = "burnonce";
+/// What the owner of a converted node should know whose initramfs lost the guard.
+const NO_GUARD: &str = "the initramfs that booted has no guard of burnonce: reset and undo are not carried out; \
+                        run `burnonce maintain update-initramfs -u -k all` and restart";
+/// What that owner can do.
+pub const REBUILD: &str = "run `burnonce maintain update-initramfs -u -k all` and restart";
+
 /// What a boot has to do.
 ///
 /// # Errors
@@ -26,6 +33,7 @@ pub fn plan(seen: &Observation, config: &Config) -> Result<Plan, Refusal> {
     }
     match (&seen.root, &seen.configuration) {
         (Root::Overlay { .. }, Configuration::Complete(_)) => Ok(verify(seen)),
+        (Root::Plain { .. }, Configuration::Complete(_)) if on_the_image(seen) => Ok(lower(seen)),
         (_, Configuration::Complete(_)) => Ok(no_overlay(seen)),
         _ if !config.convert => Ok(switched_off(seen, "`convert: false` is in /etc/burnonce.yaml")),
         (_, Configuration::Foreign { line }) => Err(Refusal::ForeignConfiguration { line: line.clone() }),
@@ -49,7 +57,7 @@ pub fn decide(seen: &Observation, loaded: &anyhow::Result<Config>) -> Result<Pla
         Err(error) => format!("{error:#}"),
     };
     match plan(seen, &Config::default()) {
-        Ok(mut plan) if !matches!(plan.purpose, Purpose::Convert | Purpose::Prepare) => {
+        Ok(mut plan) if !matches!(plan.purpose, Purpose::Convert | Purpose::Prepare { .. }) => {
             plan.notes.push(format!("a mistake in the configuration, which changes nothing in this boot: {error}"));
             Ok(plan)
         }
@@ -64,6 +72,12 @@ fn empty(purpose: Purpose) -> Plan {
 /// A sealed lower comes up read-only however it is mounted: without an overlay the boot needs it unsealed.
 fn switched_off(seen: &Observation, why: &str) -> Plan {
     let mut plan = empty(Purpose::Off { why: why.to_owned() });
+    unseal(seen, &mut plan);
+    plan
+}
+
+/// Unseals the image that this boot runs on.
+fn unseal(seen: &Observation, plan: &mut Plan) {
     if let (Root::Plain { .. }, Place::Partition { name, sealed: true, .. }) = (&seen.root, &seen.lower) {
         plan.steps.push(Step::Unseal { device: name.clone() });
         plan.notes.push(
@@ -71,6 +85,24 @@ fn switched_off(seen: &Observation, why: &str) -> Plan {
                 .to_owned(),
         );
     }
+}
+
+/// Whether this boot runs on the image itself because the guard could not use the upper, and is to do so then.
+fn on_the_image(seen: &Observation) -> bool {
+    // A word on the kernel command line would have had its way whatever the guard came to.
+    seen.overlayroot.guard == Some(Verdict::Lower) && seen.cmdline.overlayroot.is_none()
+}
+
+/// `overlay.on_failure: lower`, and the upper cannot be used: this boot is to write into the image. The next one into the overlay seals
+/// it again.
+fn lower(seen: &Observation) -> Plan {
+    let (why, remedy) = said_in_initramfs(seen);
+    let why = why.unwrap_or_else(|| "the upper cannot be used".to_owned());
+    let reason = format!(
+        "this boot runs on the image itself and writes into it, because {why}, and `overlay.on_failure: lower` is set"
+    );
+    let mut plan = degraded(vec![reason], remedy.as_deref().unwrap_or("restart; if this stays, look at `dmesg`"));
+    unseal(seen, &mut plan);
     plan
 }
 
@@ -123,6 +155,7 @@ fn verify(seen: &Observation) -> Plan {
             plan.purpose = Purpose::Seal;
         }
     }
+    plan.notes.extend(seen.overlayroot.guard.is_none().then(|| NO_GUARD.to_owned()));
     plan
 }
 
@@ -234,9 +267,9 @@ fn convert(seen: &Observation, config: &Config, fs_type: &str, counts: &Counts) 
     let made = make_upper(disk, table, config, uuid, attempt, upper)?;
     // A sealed image that no overlay is configured for (one that was read back from a converted card) takes not even a count.
     let mut steps: Vec<Step> = sealed.then(|| Step::Unseal { device: lower.clone() }).into_iter().collect();
-    if seen.overlayroot.log.is_none() {
-        steps.extend(prepare(seen, counts)?);
-        return Ok(Plan { purpose: Purpose::Prepare, steps, notes: notes(seen) });
+    if let Some(lacks) = seen.overlayroot.lacks() {
+        steps.extend(prepare(seen, lacks, counts)?);
+        return Ok(Plan { purpose: Purpose::Prepare { lacks }, steps, notes: notes(seen) });
     }
     if counts.attempts >= MAX_ATTEMPTS {
         return Err(Refusal::Attempts { attempts: counts.attempts, failure: counts.failure.clone() });
@@ -249,6 +282,7 @@ fn convert(seen: &Observation, config: &Config, fs_type: &str, counts: &Counts) 
     notes.extend(table_notes(disk, table, &made));
     steps.extend(made.steps);
     steps.extend([
+        Step::KeepBootFiles { device: made.device.clone() },
         Step::WriteConfiguration { attempt },
         Step::Seal { device: lower.clone() },
         Step::KeepLog { device: made.device },
@@ -265,22 +299,26 @@ fn no_device(source: &str, fs_type: &str) -> Refusal {
     }
 }
 
-/// The initramfs that booted lacks overlayroot: rebuild it, where it can be. Once is enough, but a rebuild that was cut off is begun
+/// The initramfs that booted lacks something: rebuild it, where it can be. Once is enough, but a rebuild that was cut off is begun
 /// again.
-fn prepare(seen: &Observation, counts: &Counts) -> Result<[Step; 2], Refusal> {
+fn prepare(seen: &Observation, lacks: Lacks, counts: &Counts) -> Result<[Step; 2], Refusal> {
     if !seen.overlayroot.installed {
-        return Err(if seen.overlayroot.rebuildable { Refusal::NoOverlayroot } else { Refusal::NotRebuildable });
+        return Err(if seen.overlayroot.rebuildable {
+            Refusal::NoOverlayroot
+        } else {
+            Refusal::NotRebuildable { lacks }
+        });
     }
     if !seen.overlayroot.rebuildable {
-        return Err(Refusal::NotRebuildable);
+        return Err(Refusal::NotRebuildable { lacks });
     }
     if counts.rebuilt {
-        return Err(Refusal::RebuiltInVain);
+        return Err(Refusal::RebuiltInVain { lacks });
     }
     if counts.rebuilds >= MAX_ATTEMPTS {
         return Err(Refusal::RebuildAttempts { attempts: counts.rebuilds, failure: counts.failure.clone() });
     }
-    Ok([Step::RebuildInitramfs { rebuild: counts.rebuilds + 1 }, Step::Reboot])
+    Ok([Step::RebuildInitramfs { lacks, rebuild: counts.rebuilds + 1 }, Step::Reboot])
 }
 
 /// Writing into a table that is not the one the kernel runs on could put two partitions over each other.

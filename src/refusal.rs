@@ -2,7 +2,7 @@
 
 use crate::config;
 use crate::filesystem::{Content, Owner};
-use crate::observation::{Observation, Place, Root};
+use crate::observation::{Lacks, Observation, Place, Root};
 use crate::table::Defect;
 use crate::units::Bytes;
 use serde::Serialize;
@@ -48,10 +48,10 @@ pub enum Refusal {
     NoFreeSpace { disk: String, largest: Bytes, minimum: Bytes },
     /// The overlayroot package is not in the image.
     NoOverlayroot,
-    /// The initramfs lacks overlayroot and is not made by initramfs-tools.
-    NotRebuildable,
-    /// The initramfs was rebuilt, and still lacks overlayroot.
-    RebuiltInVain,
+    /// The initramfs lacks something and is not made by initramfs-tools.
+    NotRebuildable { lacks: Lacks },
+    /// The initramfs was rebuilt, and still lacks it.
+    RebuiltInVain { lacks: Lacks },
     /// Three times the initramfs was begun to be rebuilt, and never to the end.
     RebuildAttempts { attempts: u32, failure: Option<String> },
     /// Three attempts, none of which came to its end.
@@ -148,11 +148,17 @@ impl fmt::Display for Refusal {
                 "this image has no overlayroot package, which makes root an overlay. \
                  Install it in the image (`apt install overlayroot`), or on this node and restart",
             ),
-            Refusal::NotRebuildable => f.write_str(
-                "the initramfs that booted has no overlayroot, and there is no update-initramfs to rebuild it with \
+            Refusal::NotRebuildable { lacks } => write!(
+                f,
+                "the initramfs that booted has no {lacks}, and there is no update-initramfs to rebuild it with \
                  (dracut images are not handled yet). Use an image with initramfs-tools",
             ),
-            Refusal::RebuiltInVain => f.write_str(
+            Refusal::RebuiltInVain { lacks: Lacks::Guard } => f.write_str(
+                "the initramfs was rebuilt, and this boot still came up without a guard of burnonce: the boot loader may load another \
+                 initramfs, or `update-initramfs` could not put the guard in. `lsinitramfs` on the file that it wrote shows \
+                 whether usr/sbin/burnonce is in it; `burnonce` must be installed as a package",
+            ),
+            Refusal::RebuiltInVain { lacks: Lacks::Overlayroot } => f.write_str(
                 "the initramfs was rebuilt, and this boot still came up without overlayroot: the boot loader may load another initramfs, \
                  or none. Look in config.txt on the boot partition for `auto_initramfs=1` or an `initramfs` line that names \
                  the file which update-initramfs writes",

@@ -4,6 +4,7 @@
 //! must be able to read it, for a reset brings the image's agent back: a newer minor version may add fields, a newer major version is
 //! refused.
 
+use crate::units::{Bytes, grouped};
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -121,6 +122,14 @@ pub struct Size {
     pub files: u64,
     /// Bytes that they take on the card; a hard link counts once.
     pub bytes: u64,
+}
+
+/// `1.2 GiB in 3,417 files`.
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let plural = if self.files == 1 { "" } else { "s" };
+        write!(f, "{} in {} file{plural}", Bytes(self.bytes), grouped(self.files))
+    }
 }
 
 impl fmt::Display for Kind {

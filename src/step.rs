@@ -1,5 +1,6 @@
 //! What is to be done, as data. The `Display` of a step is what the owner reads, in a dry run and on the console.
 
+use crate::observation::Lacks;
 use crate::table::{Change, NewPartition, Table};
 use crate::units::{Bytes, Lba, Sectors};
 use serde::{Deserialize, Serialize};
@@ -60,6 +61,12 @@ pub enum Step {
         /// The one entry that changes.
         change: Change,
     },
+    /// Keep the small files of the boot partition that a first boot consumes on the upper partition: a reset puts them back. A conversion
+    /// does not fail on it.
+    KeepBootFiles {
+        /// Kernel name of the upper.
+        device: String,
+    },
     /// Write overlayroot's configuration: from the next boot on, root is an overlay.
     WriteConfiguration {
         /// Which attempt this is, for the comment in it.
@@ -85,8 +92,10 @@ pub enum Step {
         /// Kernel name of the upper.
         device: String,
     },
-    /// Rebuild the initramfs, so that it has overlayroot in it.
+    /// Rebuild the initramfs, so that it has overlayroot and the guard in it.
     RebuildInitramfs {
+        /// What the one that booted does not have.
+        lacks: Lacks,
         /// How often it was done, this time included.
         rebuild: u32,
     },
@@ -118,13 +127,20 @@ impl fmt::Display for Step {
             Step::PublishTable { disk, change: Change::Remove { number }, .. } => {
                 write!(f, "take partition {number} out of the partition table of /dev/{disk}")
             }
+            Step::KeepBootFiles { device } => {
+                write!(f, "keep on /dev/{device} what a first boot consumes from the boot partition")
+            }
             Step::WriteConfiguration { .. } => f.write_str("configure the overlay for the next boot"),
             Step::MakeReadOnly { directory } => write!(f, "mount the image on {directory} read-only"),
             Step::Seal { device } => write!(f, "seal the image on /dev/{device}: it is never written again"),
             Step::Unseal { device } => write!(f, "unseal the image on /dev/{device}: it can be written again"),
             Step::KeepLog { device } => write!(f, "keep the log of this conversion on /dev/{device}"),
-            Step::RebuildInitramfs { rebuild } => {
-                f.write_str("rebuild the initramfs with overlayroot in it (minutes on a Pi)")?;
+            Step::RebuildInitramfs { lacks, rebuild } => {
+                let what = match lacks {
+                    Lacks::Overlayroot => "overlayroot",
+                    Lacks::Guard => "the guard of burnonce",
+                };
+                write!(f, "rebuild the initramfs with {what} in it (minutes on a Pi)")?;
                 if *rebuild > 1 { write!(f, ", attempt {rebuild} of {}", crate::plan::MAX_ATTEMPTS) } else { Ok(()) }
             }
             Step::Reboot => f.write_str("restart"),
@@ -146,7 +162,10 @@ pub enum Purpose {
     /// Make the upper and turn root into an overlay.
     Convert,
     /// Rebuild the initramfs, late in this boot; the next boot converts.
-    Prepare,
+    Prepare {
+        /// What the initramfs that booted does not have.
+        lacks: Lacks,
+    },
     /// The overlay is up, but the lower is not sealed: a power cut came before, or a boot with `burnonce=off`.
     Seal,
     /// The overlay was configured and is not what was configured. Nothing is restarted for it.
@@ -200,7 +219,9 @@ impl fmt::Display for Plan {
             Purpose::Nothing => writeln!(f, "Nothing to do: this node runs on its overlay.")?,
             Purpose::Off { why } => writeln!(f, "Switched off: {why}.")?,
             Purpose::Convert => writeln!(f, "This node is not converted yet. The next boot will:")?,
-            Purpose::Prepare => writeln!(f, "The initramfs that booted has no overlayroot. The next boot will:")?,
+            Purpose::Prepare { lacks } => {
+                writeln!(f, "The initramfs that booted has no {lacks}. The next boot will:")?;
+            }
             Purpose::Seal => {
                 writeln!(f, "The overlay is up, but the image below it is not sealed. The next boot will:")?
             }
@@ -219,7 +240,7 @@ impl fmt::Display for Plan {
         for (number, step) in (1..).zip(&self.steps) {
             writeln!(f, "  {number}. {step}")?;
         }
-        if self.purpose == Purpose::Prepare {
+        if matches!(self.purpose, Purpose::Prepare { .. }) {
             writeln!(f, "and the boot after that converts the node.")?;
         }
         self.notes.iter().try_for_each(|note| writeln!(f, "Note: {note}."))

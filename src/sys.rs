@@ -1,12 +1,12 @@
-//! What needs `unsafe`: the partition ioctls, which no library wraps, and what happens between fork and exec.
+//! What needs `unsafe`: the ioctls of partitions and of inode flags, which no library wraps, and what happens between fork and exec.
 //! [`crate::filesystem`] has the one other place, the calls into libext2fs.
 
 use crate::units::{Lba, Sectors};
 use anyhow::{Context, Result};
 use nix::sys::signal::{SigHandler, Signal, signal};
 use std::fs::File;
-use std::os::fd::AsRawFd;
-use std::os::raw::{c_char, c_int, c_longlong, c_void};
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::raw::{c_char, c_int, c_long, c_longlong, c_void};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::Command;
@@ -71,6 +71,45 @@ fn partition_operation(disk: &File, op: c_int, number: u32, start: i64, length: 
     // <linux/blkpg.h>, and the kernel copies from them; the descriptor is open as long as `disk` is borrowed.
     unsafe { blkpg(disk.as_raw_fd(), &raw const argument) }?;
     Ok(())
+}
+
+// Both numbers say `long` in <linux/fs.h>, and the kernel reads and writes an `int` (ioctl_iflags(2), "BUGS").
+nix::ioctl_read_bad!(get_inode_flags, nix::request_code_read!(b'f', 1, size_of::<c_long>()), c_int);
+nix::ioctl_write_ptr_bad!(set_inode_flags, nix::request_code_write!(b'f', 2, size_of::<c_long>()), c_int);
+
+/// `FS_IMMUTABLE_FL` and `FS_APPEND_FL` of `<linux/fs.h>`.
+const PROTECTED: c_int = 0x10 | 0x20;
+
+/// Takes "immutable" and "append-only" (chattr(1), `i` and `a`) from a regular file or a directory. Not for a device node: the driver
+/// would get the ioctl. On a file system without such flags nothing is done.
+///
+/// # Errors
+/// Not root; the file system takes no writes.
+pub fn unprotect(file: &impl AsFd) -> nix::Result<()> {
+    let file = file.as_fd().as_raw_fd();
+    let mut flags: c_int = 0;
+    // SAFETY: the descriptor is open as long as `file` is borrowed, and `flags` is an int that lives until the call returns.
+    match unsafe { get_inode_flags(file, &raw mut flags) } {
+        Err(nix::errno::Errno::ENOTTY | nix::errno::Errno::EOPNOTSUPP) => return Ok(()),
+        got => got?,
+    };
+    let free = flags & !PROTECTED;
+    if free != flags {
+        // SAFETY: as above; the kernel only reads `free`.
+        unsafe { set_inode_flags(file, &raw const free) }?;
+    }
+    Ok(())
+}
+
+/// Whether somebody (NTP, or a clock of the board's own that was set by it) has told the kernel that its clock is right: adjtimex(2). A board
+/// without a clock begins at the time of its software's build.
+pub fn clock_is_set() -> bool {
+    // SAFETY: `struct timex` is integers alone, for which zeroes are values; with no mode set the call changes nothing and fills it in.
+    unsafe {
+        let mut timex: nix::libc::timex = std::mem::zeroed();
+        let state = nix::libc::adjtimex(&raw mut timex);
+        state >= 0 && state != nix::libc::TIME_ERROR && timex.status & nix::libc::STA_UNSYNC == 0
+    }
 }
 
 /// Ignores `signals` from now on, in this process.

@@ -81,6 +81,19 @@ impl fmt::Display for Bytes {
     }
 }
 
+/// A number as people read it: `3,417`.
+pub fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index) % 3 == 0 {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
 impl fmt::Display for Lba {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
@@ -137,6 +150,14 @@ mod tests {
             (u64::MAX, "16384 PiB"),
         ] {
             assert_eq!(Bytes(bytes).to_string(), text, "{bytes}");
+        }
+    }
+
+    #[test]
+    fn large_numbers_are_grouped_by_thousands() {
+        for (number, text) in [(0, "0"), (999, "999"), (3417, "3,417"), (123_456, "123,456"), (1_000_000, "1,000,000")]
+        {
+            assert_eq!(grouped(number), text);
         }
     }
 

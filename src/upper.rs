@@ -19,8 +19,13 @@ use crate::state::{self, State};
 use anyhow::{Context, Result};
 use nix::errno::Errno;
 use std::fs;
-use std::os::unix::fs::MetadataExt;
+use std::io::Read;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+
+mod stock;
+
+pub(crate) use stock::names;
 
 /// The extended attribute of an upper directory that holds its generation's number, in decimal digits. It is set before the directory
 /// comes into use and goes with it through every rename. The one that conversion made has none and is number 1.
@@ -84,13 +89,19 @@ impl Upper {
         self.own("generations").join(number.to_string())
     }
 
-    /// Reads state.json.
+    /// Reads state.json, and leaves no access time behind: a boot with nothing to do writes nothing to the card.
     ///
     /// # Errors
     /// It is not there, cannot be read, or is not for this agent.
     pub fn state(&self) -> Result<State> {
         let path = self.root.join(state::PATH);
-        let text = fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
+        let mut text = String::new();
+        fs::OpenOptions::new()
+            .read(true)
+            .custom_flags(nix::libc::O_NOATIME)
+            .open(&path)
+            .and_then(|mut file| file.read_to_string(&mut text))
+            .with_context(|| format!("reading {}", path.display()))?;
         state::parse(&text)
     }
 

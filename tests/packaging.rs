@@ -258,3 +258,139 @@ fn the_belt_and_the_maintainer_scripts_know_the_configuration_by_its_first_line(
         assert!(text.contains("# burnonce-overlay"), "{file}");
     }
 }
+
+#[test]
+fn every_unit_is_installed_and_those_that_can_be_are_enabled() {
+    let at = |path: &str| fs::read_to_string(format!("{}/{path}", env!("CARGO_MANIFEST_DIR"))).unwrap();
+    let units = fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/systemd")).unwrap();
+    let units = units.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let units: Vec<String> = units.filter(|n| n.ends_with(".service") || n.ends_with(".timer")).collect();
+    assert_eq!(units.len(), 4, "{units:?}");
+    let [install, postinst, postrm] = ["install", "postinst", "postrm"].map(|f| at(&format!("debian/burnonce.{f}")));
+    for unit in units {
+        assert!(install.contains(&format!("systemd/{unit} usr/lib/systemd/system\n")), "{unit}");
+        let enabled = at(&format!("systemd/{unit}")).contains("[Install]");
+        for (name, script) in [("postinst", &postinst), ("postrm", &postrm)] {
+            assert_eq!(script.split([' ', ';']).any(|word| word == unit), enabled, "{unit} in {name}");
+        }
+    }
+}
+
+/// Packages with version, what they depend on, and whether that version is installed; a suite has all of them.
+#[rustfmt::skip]
+const PACKAGES: &[(&str, &str, &str, bool)] = &[
+    ("linux-image-rpi-v8", "1", "linux-image-6.1-rpi-v8", true),
+    ("linux-image-rpi-v8", "2", "linux-image-6.2-rpi-v8", false),
+    ("linux-image-6.1-rpi-v8", "1", "", true),
+    ("linux-image-6.1-rpi-v8", "2", "", false),
+    ("linux-image-6.2-rpi-v8", "1", "", false),
+    ("raspi-firmware", "1:1", "", true),
+    ("raspi-firmware", "1:2", "", false),
+    ("initramfs-tools", "0.1", "", true),
+    ("initramfs-tools", "0.2", "", false),
+    ("bar", "1", "raspi-firmware", true),
+    ("bar", "2", "raspi-firmware", false),
+    ("needs-firmware", "1", "raspi-firmware", true),
+    ("needs-firmware", "2", "raspi-firmware (>= 1:2)", false),
+    ("new-needs-kernel", "1", "linux-image-6.1-rpi-v8", false),
+    ("linux-libc-dev", "1", "", true),
+    ("linux-libc-dev", "2", "", false),
+];
+
+/// An apt of its own in a directory, with a suite of [`PACKAGES`] and the status of a node that has some of them.
+struct Apt {
+    dir: TempDir,
+    options: Vec<String>,
+}
+
+impl Apt {
+    fn new() -> Apt {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |path: &str| dir.path().join(path);
+        for made in ["etc/apt/preferences.d", "etc/apt/apt.conf.d", "lists/partial", "cache/archives/partial", "suite"]
+        {
+            fs::create_dir_all(at(made)).unwrap();
+        }
+        let architecture = run(Command::new("dpkg").arg("--print-architecture")).stdout;
+        let architecture = String::from_utf8(architecture).unwrap().trim().to_owned();
+        let (mut suite, mut status) = (String::new(), String::new());
+        for (package, version, depends, installed) in PACKAGES {
+            let mut record = format!("Package: {package}\nVersion: {version}\nArchitecture: {architecture}\n");
+            record += "Maintainer: somebody <somebody@example.org>\nDescription: a package\n";
+            if !depends.is_empty() {
+                record += &format!("Depends: {depends}\n");
+            }
+            suite += &format!("{record}Filename: ./{package}_{version}.deb\nSize: 1\nSHA256: {}\n\n", "0".repeat(64));
+            if *installed {
+                status += &format!("{record}Status: install ok installed\n\n");
+            }
+        }
+        fs::write(at("suite/Packages"), suite).unwrap();
+        fs::write(at("status"), status).unwrap();
+        let root = dir.path().display();
+        fs::write(at("etc/apt/sources.list"), format!("deb [trusted=yes] file:{root}/suite ./\n")).unwrap();
+        // The options of this machine's own apt are not to count.
+        fs::write(at("apt.conf"), format!("Dir::Etc \"{root}/etc/apt\";\n")).unwrap();
+        let settings = ["State::Lists=lists", "State::status=status", "Cache=cache", "Log=."];
+        let settings = settings.map(|s| s.replacen('=', &format!("={root}/"), 1)).map(|s| format!("Dir::{s}"));
+        let options = settings.into_iter().chain(["APT::Sandbox::User=".to_owned()]);
+        let options = options.flat_map(|option| ["-o".to_owned(), option]).collect();
+        let apt = Apt { dir, options };
+        assert!(apt.get(&["update"]).contains("Reading package lists"));
+        apt
+    }
+
+    /// All that apt-get says.
+    fn get(&self, arguments: &[&str]) -> String {
+        let mut apt = Command::new("apt-get");
+        apt.env("APT_CONFIG", self.dir.path().join("apt.conf")).env("LC_ALL", "C");
+        let output = apt.args(&self.options).args(arguments).stdin(Stdio::null()).output().expect("apt-get");
+        let said = [output.stdout, output.stderr].concat();
+        String::from_utf8(said).unwrap()
+    }
+
+    /// What it would install or remove: `Inst NAME`, `Remv NAME`.
+    fn would(&self, arguments: &[&str]) -> Vec<String> {
+        let said = self.get(&[&["--simulate"], arguments].concat());
+        let words = |line: &str| line.split(' ').take(2).collect::<Vec<_>>().join(" ");
+        let mut steps: Vec<String> =
+            said.lines().filter(|l| l.starts_with("Inst ") || l.starts_with("Remv ")).map(words).collect();
+        steps.sort();
+        steps
+    }
+}
+
+#[test]
+fn apt_holds_what_boots_and_nothing_else() {
+    let apt = Apt::new();
+    let everything = [
+        "Inst bar",
+        "Inst initramfs-tools",
+        "Inst linux-image-6.1-rpi-v8",
+        "Inst linux-image-6.2-rpi-v8",
+        "Inst linux-image-rpi-v8",
+        "Inst linux-libc-dev",
+        "Inst needs-firmware",
+        "Inst raspi-firmware",
+    ];
+    assert_eq!(apt.would(&["full-upgrade"]), everything);
+    assert!(burnonce::hold::converge(apt.dir.path(), true).unwrap());
+    for upgrade in ["full-upgrade", "upgrade"] {
+        assert_eq!(apt.would(&[upgrade]), ["Inst bar", "Inst linux-libc-dev"], "{upgrade}");
+    }
+    // What needs a package that is held, as it is installed, can be installed.
+    assert_eq!(apt.would(&["install", "new-needs-kernel"]), ["Inst new-needs-kernel"]);
+    for (package, said) in [
+        ("linux-image-rpi-v8", "linux-image-rpi-v8 is already the newest version (1)"),
+        ("linux-image-6.2-rpi-v8", "Package 'linux-image-6.2-rpi-v8' has no installation candidate"),
+        ("needs-firmware", "raspi-firmware (>= 1:2)"),
+    ] {
+        assert_eq!(apt.would(&["install", package]), [""; 0], "{package}");
+        let says = apt.get(&["--simulate", "install", package]);
+        assert!(says.contains(said), "{says}");
+    }
+    // Whoever names a version gets it.
+    assert_eq!(apt.would(&["install", "raspi-firmware=1:2"]), ["Inst raspi-firmware"]);
+    assert!(burnonce::hold::converge(apt.dir.path(), false).unwrap());
+    assert_eq!(apt.would(&["full-upgrade"]), everything);
+}

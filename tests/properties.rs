@@ -3,7 +3,8 @@
 
 use burnonce::config::{Align, Config, PartitionConfig};
 use burnonce::filesystem::{Content, Owner, Superblock};
-use burnonce::observation::{Cmdline, Disk, Held, KernelPartition, Observation, Overlayroot, Place, Root};
+use burnonce::guard::report::Verdict;
+use burnonce::observation::{Cmdline, Disk, Held, KernelPartition, Lacks, Observation, Overlayroot, Place, Root};
 use burnonce::overlay::{Configuration, Counts};
 use burnonce::plan::{MAX_ATTEMPTS, plan};
 use burnonce::preview;
@@ -135,7 +136,13 @@ fn machine() -> impl Strategy<Value = (Observation, Config)> {
     (disk(), any::<bool>(), prop::bool::weighted(0.1), config()).prop_map(|((disk, number), rw, sealed, config)| {
         let cmdline = Cmdline { rw, ..Cmdline::default() };
         let lower = Place::Partition { name: disk.partition_name(number), number, uuid: LOWER_UUID.to_owned(), sealed };
-        let overlayroot = Overlayroot { log: Some(String::new()), reason: None, installed: true, rebuildable: true };
+        let overlayroot = Overlayroot {
+            log: Some(String::new()),
+            guard: Some(Verdict::NotConfigured),
+            reason: None,
+            installed: true,
+            rebuildable: true,
+        };
         let root = Root::Plain { fs_type: "ext4".to_owned(), writable: false };
         let configuration = Configuration::Absent;
         (Observation { cmdline, root, lower, disk: Some(disk), configuration, overlayroot }, config)
@@ -183,6 +190,7 @@ impl Simulated {
                 self.begin(step);
                 self.seen.configuration = Configuration::Begun(Counts { rebuilt: true, ..self.counts() });
                 self.seen.overlayroot.log = Some(String::new());
+                self.seen.overlayroot.guard = Some(Verdict::NotConfigured);
             }
             Step::ForgetKernelPartition { number, .. } => self.forget(*number),
             Step::RemovePlaceholder { number, before, .. } => {
@@ -217,6 +225,7 @@ impl Simulated {
                 self.change(before, change);
                 self.disk().contents.push(Held { number: partition.number, content });
             }
+            Step::KeepBootFiles { device } => assert_eq!(Some(device), self.upper().as_ref()),
             Step::WriteConfiguration { attempt } => {
                 assert!(!self.sealed(), "a sealed lower takes no file");
                 assert!(self.upper().is_some(), "an overlay without an upper");
@@ -236,7 +245,7 @@ impl Simulated {
 
     /// What is left of a step that is cut off in its midst.
     fn begin(&mut self, step: &Step) {
-        if let Step::RebuildInitramfs { rebuild } = step {
+        if let Step::RebuildInitramfs { rebuild, .. } = step {
             assert!(!self.sealed(), "a sealed lower takes no file");
             self.seen.configuration = Configuration::Begun(Counts { rebuilds: *rebuild, ..self.counts() });
         }
@@ -278,6 +287,7 @@ impl Simulated {
         self.disk().kernel = kernel;
         self.seen.root = match (&self.seen.configuration, sound) {
             (Configuration::Complete(_), true) => {
+                self.seen.overlayroot.guard = Some(Verdict::Upper);
                 Root::Overlay { upper: self.upper(), lower_writable: false, upper_writable: true }
             }
             _ => Root::Plain { fs_type: "ext4".to_owned(), writable: false },
@@ -427,22 +437,25 @@ proptest! {
     }
 
     #[test]
-    fn the_steps_are_in_an_order_that_makes_a_power_cut_harmless((seen, config) in machine(), rebuild in any::<bool>()) {
+    fn the_steps_are_in_an_order_that_makes_a_power_cut_harmless((seen, config) in machine(), lacks in select(vec![None, Some(Lacks::Overlayroot), Some(Lacks::Guard)])) {
         let mut seen = seen;
-        if rebuild {
-            seen.overlayroot.log = None;
+        match lacks {
+            Some(Lacks::Overlayroot) => seen.overlayroot.log = None,
+            Some(Lacks::Guard) => seen.overlayroot.guard = None,
+            None => {}
         }
         let Ok(plan) = plan(&seen, &config) else { return Ok(()) };
         let at = |wanted: fn(&Step) -> bool| plan.steps.iter().position(wanted);
         let count = |wanted: fn(&Step) -> bool| plan.steps.iter().filter(|step| wanted(step)).count();
         prop_assert_eq!(count(|s| matches!(s, Step::Reboot)), 1);
         prop_assert_eq!(plan.steps.last(), Some(&Step::Reboot));
-        prop_assert_eq!(plan.purpose == Purpose::Prepare, rebuild);
+        prop_assert_eq!(plan.purpose == Purpose::Convert, lacks.is_none());
         // First of all the attempt is counted; only a sealed lower, which takes no count, is unsealed before.
         let sealed = matches!(seen.lower, Place::Partition { sealed: true, .. });
         prop_assert_eq!(at(|s| matches!(s, Step::Unseal { .. })), sealed.then_some(0));
-        if rebuild {
-            let steps = [Step::RebuildInitramfs { rebuild: 1 }, Step::Reboot];
+        if let Some(lacks) = lacks {
+            prop_assert_eq!(&plan.purpose, &Purpose::Prepare { lacks });
+            let steps = [Step::RebuildInitramfs { lacks, rebuild: 1 }, Step::Reboot];
             prop_assert_eq!(&plan.steps[usize::from(sealed)..], steps);
             return Ok(());
         }
@@ -452,6 +465,7 @@ proptest! {
             at(|s| matches!(s, Step::AddKernelPartition { .. })).unwrap(),
             at(|s| matches!(s, Step::MakeFilesystem { .. })).unwrap(),
             at(|s| matches!(s, Step::PublishTable { .. })).unwrap(),
+            at(|s| matches!(s, Step::KeepBootFiles { .. })).unwrap(),
             at(|s| matches!(s, Step::WriteConfiguration { .. })).unwrap(),
             at(|s| matches!(s, Step::Seal { .. })).unwrap(),
             at(|s| matches!(s, Step::KeepLog { .. })).unwrap(),
@@ -498,6 +512,7 @@ proptest! {
         let Place::Partition { name, .. } = &seen.lower else { unreachable!() };
         prop_assert_eq!(&second.steps, &vec![
             Step::RecordAttempt { attempt: 2 },
+            Step::KeepBootFiles { device: machine.upper().unwrap() },
             Step::WriteConfiguration { attempt: 2 },
             Step::Seal { device: name.clone() },
             Step::KeepLog { device: machine.upper().unwrap() },
@@ -542,16 +557,17 @@ proptest! {
     #[test]
     fn there_is_no_restart_loop(
         (seen, config) in machine(),
-        furthest in 0usize..12,
-        boots in vec((any::<Index>(), prop::bool::weighted(0.8), prop::bool::weighted(0.3), prop::bool::weighted(0.7)), 24),
+        furthest in 0usize..13,
+        boots in vec((any::<Index>(), prop::bool::weighted(0.8), prop::bool::weighted(0.3), prop::bool::weighted(0.7), prop::bool::weighted(0.8)), 24),
     ) {
         let mut machine = Simulated::new(&seen);
         let mut begun = 0;
-        for (stop, cut, sound, overlayroot) in boots {
+        for (stop, cut, sound, overlayroot, guard) in boots {
             machine.seen.overlayroot.log = overlayroot.then(String::new);
+            machine.seen.overlayroot.guard = guard.then_some(Verdict::NotConfigured);
             let Ok(plan) = plan(&machine.seen, &config) else { continue };
             let restarts = plan.steps.contains(&Step::Reboot);
-            prop_assert_eq!(restarts, matches!(plan.purpose, Purpose::Convert | Purpose::Prepare));
+            prop_assert_eq!(restarts, matches!(plan.purpose, Purpose::Convert | Purpose::Prepare { .. }));
             prop_assert!(!restarts || !matches!(machine.seen.configuration, Configuration::Complete(_)));
             let steps = if cut { stop.index(plan.steps.len() + 1).min(furthest) } else { plan.steps.len() };
             begun += u32::from(restarts && steps > 0);
@@ -654,6 +670,11 @@ fn counts() -> impl Strategy<Value = Counts> {
     })
 }
 
+fn verdict() -> impl Strategy<Value = Verdict> {
+    use Verdict::{Lower, Memory, NotConfigured, Off, Stop, Upper};
+    select(vec![NotConfigured, Off, Upper, Memory, Lower, Stop])
+}
+
 fn any_observation() -> impl Strategy<Value = Observation> {
     let cmdline = (prop::bool::weighted(0.1), any::<(bool, bool)>(), option::weighted(0.1, text()))
         .prop_map(|(off, (rw, ro), overlayroot)| Cmdline { off, rw, ro, overlayroot });
@@ -678,8 +699,15 @@ fn any_observation() -> impl Strategy<Value = Observation> {
         4 => counts().prop_map(Configuration::Complete),
         1 => text().prop_map(|line| Configuration::Foreign { line }),
     ];
-    let overlayroot = (option::weighted(0.7, text()), option::of(text()), any::<(bool, bool)>())
-        .prop_map(|(log, reason, (installed, rebuildable))| Overlayroot { log, reason, installed, rebuildable });
+    let overlayroot =
+        (option::weighted(0.7, text()), option::weighted(0.7, verdict()), option::of(text()), any::<(bool, bool)>())
+            .prop_map(|(log, guard, reason, (installed, rebuildable))| Overlayroot {
+                log,
+                guard,
+                reason,
+                installed,
+                rebuildable,
+            });
     let disk = (option::weighted(0.95, any_disk()), prop::bool::weighted(0.9));
     (cmdline, root, lower, disk, configuration, overlayroot).prop_map(
         |(cmdline, root, mut lower, (disk, on_it), configuration, overlayroot)| {
@@ -707,7 +735,7 @@ proptest! {
             Ok(plan) => {
                 prop_assert!(!plan.to_string().is_empty());
                 let restarts = plan.steps.iter().filter(|s| **s == Step::Reboot).count();
-                let may = matches!(plan.purpose, Purpose::Convert | Purpose::Prepare);
+                let may = matches!(plan.purpose, Purpose::Convert | Purpose::Prepare { .. });
                 prop_assert_eq!(restarts, usize::from(may));
                 prop_assert!(plan.purpose != Purpose::Nothing || plan.steps.is_empty());
             }

@@ -71,7 +71,12 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         name: "diff.fold",
-        default: "[/var/log/journal, /var/cache, /var/lib/apt/lists, /var/lib/systemd, /etc/.updated, /var/.updated]",
+        default: "[/etc/*-, /etc/.pwd.lock, /etc/.updated, /etc/apt/preferences.d/burnonce, \
+                  /etc/fake-hwclock.data, /etc/ld.so.cache, /home/*/.cache, /root/.cache, /tmp, \
+                  /usr/**/__pycache__, /var/.updated, /var/backups, /var/cache, /var/lib/NetworkManager, \
+                  /var/lib/apt/lists, /var/lib/apt/periodic, /var/lib/cloud, /var/lib/dpkg/*-old, \
+                  /var/lib/dpkg/info, /var/lib/dpkg/triggers, /var/lib/snapd, /var/lib/systemd, /var/log, \
+                  /var/tmp]",
         allowed: "a list of absolute paths and globs",
         meaning: "what `burnonce diff` counts, but does not list",
     },

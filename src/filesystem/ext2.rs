@@ -39,14 +39,19 @@ const S_IFDIR: u16 = 0o040_000;
 
 /// The facts that the superblock itself has; `None` where the magic number is not there.
 pub struct Facts {
-    label: String,
+    /// See [`Superblock::label`].
+    pub label: String,
     /// See [`Superblock::uuid`].
     pub uuid: String,
     size: Bytes,
-    clean: bool,
-    errors: bool,
+    /// See [`Superblock::clean`].
+    pub clean: bool,
+    /// See [`Superblock::errors`].
+    pub errors: bool,
     /// See [`Superblock::sealed`].
     pub sealed: bool,
+    /// It was mounted as often as it is to be without a check (`s_mnt_count`, `s_max_mnt_count`); mke2fs sets no such number by itself.
+    pub mounts_reached: bool,
 }
 
 impl Facts {
@@ -70,12 +75,14 @@ impl Facts {
             clean: state & STATE_VALID != 0 && incompat & INCOMPAT_RECOVER == 0,
             errors: state & STATE_ERROR != 0 || u32_at(0x194) > 0,
             sealed: u32_at(0x64) & RO_COMPAT_READONLY != 0,
+            // The maximum is signed: 0 and -1 mean that there is none.
+            mounts_reached: (1..1 << 15).contains(&u16_at(0x36)) && u16_at(0x34) >= u16_at(0x36),
         })
     }
 
     /// Completes them with the owner.
     pub fn into_superblock(self, owner: Owner) -> Superblock {
-        let Facts { label, uuid, size, clean, errors, sealed } = self;
+        let Facts { label, uuid, size, clean, errors, sealed, .. } = self;
         Superblock { label, uuid, size, clean, errors, sealed, owner }
     }
 }

@@ -1,5 +1,7 @@
 //! `/run/burnonce/guard.json`: what the guard saw and did in this boot.
 
+use crate::files;
+use crate::overlay;
 use crate::state::Done;
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
@@ -8,6 +10,9 @@ use std::path::Path;
 
 /// Where it is, below the root of the running system and of the initramfs alike: init moves `/run`.
 pub const PATH: &str = "run/burnonce/guard.json";
+
+/// What overlayroot's configuration sources, below the root: the guard's answer in its language.
+pub const CONF: &str = "run/burnonce/overlayroot.conf";
 
 /// What the guard came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,6 +63,63 @@ pub struct Problem {
     pub why: String,
     /// What the owner can do, a sentence.
     pub remedy: String,
+}
+
+impl Problem {
+    /// Each becomes one line, whatever a program or a file name put into it.
+    pub fn new(why: impl Into<String>, remedy: impl Into<String>) -> Problem {
+        let line = |text: String| text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+        Problem { why: line(why.into()), remedy: line(remedy.into()) }
+    }
+}
+
+impl Report {
+    /// The report of a guard that has not looked at anything yet.
+    pub fn begun() -> Report {
+        Report {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            verdict: Verdict::NotConfigured,
+            upper: None,
+            problem: None,
+            did: Vec::new(),
+            request: None,
+            took_ms: Vec::new(),
+            total_ms: 0,
+        }
+    }
+
+    /// The text of [`CONF`]; `None` where overlayroot's own files are to say what they say without a guard.
+    fn conf(&self) -> Option<String> {
+        let value = match (self.verdict, &self.upper) {
+            (Verdict::NotConfigured | Verdict::Off, _) => return None,
+            (Verdict::Upper, Some(device)) => format!("device:dev={device},recurse=0"),
+            (Verdict::Lower, _) => String::new(),
+            // Should the boot go on though it was to stop, memory does no harm.
+            (Verdict::Upper | Verdict::Memory | Verdict::Stop, _) => "tmpfs:recurse=0".to_owned(),
+        };
+        Some(format!("overlayroot=\"{value}\"\n"))
+    }
+
+    /// Writes it below `root`, in memory: the report, what overlayroot is to do, and why where that is not the upper. What an earlier guard
+    /// of this boot wrote does not stay.
+    ///
+    /// # Errors
+    /// `/run` takes no files.
+    pub fn write(&self, root: &Path) -> Result<()> {
+        let reason = self.problem.as_ref().map(|p| format!("{}\n{}\n", p.why, p.remedy));
+        let report = serde_json::to_string(self)? + "\n";
+        for (name, text) in [(PATH, Some(report)), (overlay::REASON, reason), (CONF, self.conf())] {
+            let path = root.join(name);
+            if let Some(directory) = path.parent() {
+                fs::create_dir_all(directory).with_context(|| format!("making {}", directory.display()))?;
+            }
+            match text {
+                Some(text) => fs::write(&path, text).with_context(|| format!("writing {}", path.display()))?,
+                None => files::remove(&path).map(drop)?,
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Reads the report of this boot; `None`: the initramfs that booted has no guard.

@@ -1,6 +1,7 @@
 //! A virtual card on a loop device, and a node that runs on it in a chroot: the agent sees its own `/proc`, `/sys` and `/dev`, and
 //! as `/` the second partition of the card.
 
+use burnonce::guard::report::{self, Problem, Report, Verdict};
 use burnonce::units::{Lba, Sectors};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
@@ -37,7 +38,7 @@ pub fn text(output: &Output) -> String {
 }
 
 /// Root, loop devices and a mount namespace are needed; without them a test fails here, with the reason.
-fn need_privileges() {
+pub fn need_privileges() {
     assert!(nix::unistd::geteuid().is_root(), "the loop tests need root: run them with sudo");
     assert!(
         Path::new("/dev/loop-control").exists(),
@@ -89,12 +90,18 @@ impl Card {
     /// The card put into a reader: its loop device, with the kernel told of the partitions in its table.
     pub fn insert(&mut self, read_only: bool) -> String {
         let file = self.file();
+        let device = self.read_file(&file, read_only);
+        self.device = Some(device.clone());
+        device
+    }
+
+    /// The same of a copy of the card's file: a second card, which nothing but its device tells from this one.
+    pub fn read_file(&self, file: &Path, read_only: bool) -> String {
         let sector_size = self.sector_size.to_string();
         let mut arguments = vec!["--find", "--show", "--sector-size", &sector_size];
         arguments.extend(read_only.then_some("--read-only"));
         arguments.push(file.to_str().unwrap());
         let device = run("losetup", &arguments).trim().to_owned();
-        self.device = Some(device.clone());
         // A failed test may have left partitions on this loop device.
         forget_partitions(&device);
         for (number, start, size) in self.table() {
@@ -181,7 +188,29 @@ impl Card {
         run("mount", &["-t", "tmpfs", "run", node.join("run").to_str().unwrap()]);
         fs::create_dir(node.join("run/initramfs")).unwrap();
         fs::write(node.join("run/initramfs/overlayroot.log"), "overlayroot disabled\n").unwrap();
+        self.guard_says(if overlay { Verdict::Upper } else { Verdict::NotConfigured });
         node
+    }
+
+    /// Leaves in the booted node the report of a guard that came to `verdict`.
+    pub fn guard_says(&self, verdict: Verdict) {
+        let problem = matches!(verdict, Verdict::Memory | Verdict::Lower).then(|| Problem {
+            why: "The upper cannot be mounted.".to_owned(),
+            remedy: "Run e2fsck -f on it.".to_owned(),
+        });
+        let report = Report {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            verdict,
+            upper: None,
+            problem,
+            did: Vec::new(),
+            request: None,
+            took_ms: vec![("find".to_owned(), 2)],
+            total_ms: 3,
+        };
+        let path = self.directory.path().join("node").join(report::PATH);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, serde_json::to_string(&report).unwrap()).unwrap();
     }
 
     /// Runs the agent on the booted node.
@@ -201,6 +230,16 @@ impl Card {
         run("umount", &[at.to_str().unwrap()]);
         seen
     }
+
+    /// The same with a writable mount.
+    pub fn write<T>(&self, number: u32, write: impl FnOnce(&Path) -> T) -> T {
+        let at = self.directory.path().join("check");
+        fs::create_dir_all(&at).unwrap();
+        run("mount", &["-o", "noinit_itable", &self.partition(number), at.to_str().unwrap()]);
+        let written = write(&at);
+        run("umount", &[at.to_str().unwrap()]);
+        written
+    }
 }
 
 impl Drop for Card {
@@ -219,7 +258,7 @@ impl Drop for Card {
 }
 
 /// Makes the kernel forget every partition of a loop device.
-fn forget_partitions(device: &str) {
+pub fn forget_partitions(device: &str) {
     let name = device.trim_start_matches("/dev/");
     for number in 1..=4 {
         if Path::new(&format!("/sys/block/{name}/{name}p{number}")).exists() {
@@ -267,5 +306,8 @@ fn root_tree(beside: &Path) -> PathBuf {
     fs::create_dir_all(&script).unwrap();
     fs::write(script.join("overlayroot"), "").unwrap();
     fs::write(tree.join("etc/machine-id"), "").unwrap();
+    // The image has the modules of the kernel that runs: without them it refuses a reset.
+    let running = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+    fs::create_dir_all(tree.join("lib/modules").join(running.trim())).unwrap();
     tree
 }

@@ -1,15 +1,21 @@
 //! The agent on loop devices, as root: everything but the restart and the initramfs. Each test has a mount namespace of its own.
 
 mod card;
+mod diff;
+mod guard;
 mod later;
 mod maintain;
+mod reclaim;
+mod requests;
+mod reset;
+mod swap;
 
 use card::{Card, run, text, write_at};
 use std::fs;
 use std::path::Path;
 
 /// Steps of a whole conversion of a stock card; the resume test stops after each of them.
-const STEPS: usize = 8;
+const STEPS: usize = 9;
 const CARD_MIB: u64 = 2048;
 
 /// What a conversion must leave, whatever way it took.
@@ -108,6 +114,11 @@ fn an_overlay_boot_finds_nothing_to_do_and_writes_nothing() {
     let mut card = Card::burned(CARD_MIB);
     card.boot(false);
     card.burnonce(&["converge", "--no-reboot"]);
+    card.eject();
+    // The first one notes when the generation began.
+    card.boot(true);
+    let output = card.burnonce(&["-v", "converge"]);
+    assert!(text(&output).contains("this node runs on its overlay"), "{}", text(&output));
     card.eject();
     card.boot(true);
     let written = |card: &Card| {

@@ -2,6 +2,7 @@
 
 use crate::config::{self, Config};
 use crate::converge::{OUTCOME, Outcome};
+use crate::guard::report::{self, Report};
 use crate::observation::{Observation, Place, Root};
 use crate::output::print;
 use crate::overlay::{self, Configuration};
@@ -9,13 +10,14 @@ use crate::plan::decide;
 use crate::state::{self, State};
 use crate::step::Purpose;
 use crate::units::Bytes;
-use crate::{Exit, files, maintain, mounted, observe};
+use crate::{Exit, files, hold, maintain, mounted, observe};
 use anyhow::{Context, Result};
 use nix::sys::statvfs::statvfs;
 use serde::Serialize;
-use std::fmt;
 use std::fs;
 use std::path::Path;
+
+mod text;
 
 /// What the node's root is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -65,7 +67,12 @@ pub struct Status {
     pub upper: Option<Upper>,
     /// The image's root file system.
     pub lower: Option<Lower>,
-    /// What burnonce keeps on the upper about itself.
+    /// What the guard did in this boot, where the initramfs that booted has one.
+    pub guard: Option<Report>,
+    /// apt leaves kernel, firmware and initramfs packages alone here.
+    pub held: bool,
+    /// What burnonce keeps on the upper about itself: the generation, a pending request, what became of the last one, and what is set
+    /// aside.
     pub state: Option<State>,
     /// What `converge` came to in this boot.
     pub converge: Option<Outcome>,
@@ -136,6 +143,8 @@ fn gather(root: &Path) -> Result<Status> {
         reasons,
         remedy,
         lower: lower(&seen),
+        guard: report::read(root).ok().flatten(),
+        held: hold::is_held(root),
         state: None,
         upper,
         converge,
@@ -150,6 +159,9 @@ fn gather(root: &Path) -> Result<Status> {
         Some(Ok(state)) => status.state = Some(state),
         Some(Err(error)) => status.degrade(format!("{error:#}")),
         None => {}
+    }
+    if let Some(failed) = status.converge.as_ref().filter(|o| o.outcome == "request-failed") {
+        status.degrade(failed.message.clone());
     }
     if let Some(errors) = status.upper.as_ref().map(|u| u.errors).filter(|&n| n > 0) {
         status.degrade(format!(
@@ -185,7 +197,11 @@ fn judge(
         Err(refusal) => return (Health::NotConverted, vec![refusal.to_string()], None),
     };
     match plan.purpose {
-        Purpose::Nothing => (Health::Healthy, plan.notes, None),
+        Purpose::Nothing => {
+            let refused = converge.filter(|o| matches!(o.outcome.as_str(), "converged" | "sealed"));
+            let refused = refused.map(|o| o.message.clone()).filter(|message| !message.is_empty());
+            (Health::Healthy, plan.notes.into_iter().chain(refused).collect(), None)
+        }
         Purpose::Off { why } if matches!(seen.configuration, Configuration::Complete(_)) => {
             let remedy = "take the word out of cmdline.txt on the boot partition and restart";
             (
@@ -199,8 +215,10 @@ fn judge(
             let reason = "the image is not sealed: it is protected by the overlay's configuration alone".to_owned();
             (Health::Degraded, vec![reason], Some("restart; burnonce.service seals it".to_owned()))
         }
-        Purpose::Degraded { reasons, remedy } => (Health::Degraded, reasons, Some(remedy)),
-        Purpose::Convert | Purpose::Prepare => {
+        Purpose::Degraded { reasons, remedy } => {
+            (Health::Degraded, reasons.into_iter().chain(plan.notes).collect(), Some(remedy))
+        }
+        Purpose::Convert | Purpose::Prepare { .. } => {
             let failed = converge.filter(|o| o.outcome == "failed");
             let failed = failed.map(|o| format!("the last attempt failed: {}", o.message));
             let reason = "not converted yet: the next boot does it".to_owned();
@@ -241,106 +259,5 @@ fn read_state(root: &Path) -> Result<State> {
     state::parse(&text)
 }
 
-impl fmt::Display for Status {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let health = match self.health {
-            Health::Healthy => "healthy",
-            Health::Degraded => "DEGRADED",
-            Health::NotConverted => "not converted",
-            Health::SwitchedOff => "switched off",
-            Health::InMaintenance => "in maintenance",
-        };
-        writeln!(f, "burnonce {}: {health}", self.version)?;
-        self.reasons.iter().try_for_each(|reason| writeln!(f, "  ! {reason}"))?;
-        if let Some(remedy) = &self.remedy {
-            writeln!(f, "  > {remedy}")?;
-        }
-        writeln!(f)?;
-        let root = match self.mode {
-            Mode::Overlay => "overlay: what is written goes to the upper, the image stays as burned",
-            Mode::Memory => "overlay in MEMORY: what is written is lost at power-off",
-            Mode::Plain => "the image itself",
-        };
-        writeln!(f, "  root       {root}")?;
-        if let Some(upper) = &self.upper {
-            let percent = (u128::from(upper.used.0) * 100).checked_div(u128::from(upper.size.0)).unwrap_or(0);
-            writeln!(
-                f,
-                "  upper      {}, {}: {} used ({percent} %), {} free",
-                upper.device, upper.size, upper.used, upper.available
-            )?;
-        }
-        if let Some(lower) = &self.lower {
-            let sealed = if lower.sealed { "sealed" } else { "not sealed" };
-            let writable = if lower.writable { "writable" } else { "read-only" };
-            writeln!(f, "  lower      {}: {writable}, {sealed}", lower.device)?;
-        }
-        if let Some(state) = &self.state {
-            let attempts = if state.attempts == 1 { "first attempt" } else { "a repeated attempt" };
-            writeln!(f, "  made       by burnonce {}, {attempts}; generation {}", state.made_by, state.generation)?;
-            writeln!(f, "  logs       {}/burnonce/log", overlay::UPPER)?;
-        }
-        if let Some(converge) = &self.converge {
-            writeln!(f, "  this boot  converge: {}, {} ms", converge.outcome, converge.took_ms)?;
-        }
-        Ok(())
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn healthy() -> Status {
-        Status {
-            version: "0.1.0".to_owned(),
-            mode: Mode::Overlay,
-            health: Health::Healthy,
-            degraded: false,
-            reasons: Vec::new(),
-            remedy: None,
-            upper: Some(Upper {
-                device: "/dev/mmcblk0p3".to_owned(),
-                size: Bytes(6 << 30),
-                used: Bytes(60 << 20),
-                available: Bytes(5 << 30),
-                free_inodes: 500_000,
-                writable: true,
-                errors: 0,
-            }),
-            lower: Some(Lower { device: "/dev/mmcblk0p2".to_owned(), sealed: true, writable: false }),
-            state: Some(State { made_by: "0.1.0".to_owned(), ..State::new("u", 1) }),
-            converge: Some(Outcome {
-                outcome: "converged".to_owned(),
-                message: String::new(),
-                took_ms: 7,
-                version: "0.1.0".to_owned(),
-            }),
-        }
-    }
-
-    #[test]
-    fn a_healthy_node_fits_one_screen() {
-        let expected = "\
-burnonce 0.1.0: healthy
-
-  root       overlay: what is written goes to the upper, the image stays as burned
-  upper      /dev/mmcblk0p3, 6 GiB: 60 MiB used (0 %), 5 GiB free
-  lower      /dev/mmcblk0p2: read-only, sealed
-  made       by burnonce 0.1.0, first attempt; generation 1
-  logs       /media/root-rw/burnonce/log
-  this boot  converge: converged, 7 ms
-";
-        assert_eq!(healthy().to_string(), expected);
-    }
-
-    #[test]
-    fn a_degraded_node_says_so_first() {
-        let mut status = Status { mode: Mode::Memory, upper: None, state: None, converge: None, ..healthy() };
-        status.degrade("the upper is missing".to_owned());
-        status.remedy = Some("restart".to_owned());
-        let text = status.to_string();
-        assert!(text.starts_with("burnonce 0.1.0: DEGRADED\n  ! the upper is missing\n  > restart\n\n"), "{text}");
-        assert!(text.contains("lost at power-off"), "{text}");
-    }
-}
+mod tests;

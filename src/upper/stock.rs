@@ -1,0 +1,146 @@
+//! What an upper partition has ready for a reset of a full file system, and the place where things go that are not needed any more.
+
+use super::{DIRECTORIES, Upper, ballast};
+use crate::mounted;
+use anyhow::{Context, Result};
+use nix::dir::Dir;
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::sys::stat::Mode;
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, File, Permissions};
+use std::io::{ErrorKind, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::Path;
+
+impl Upper {
+    /// Makes the directories, the spare pair and the ballast again where they are missing or not as they must be. Each is made in
+    /// `reclaim/` and takes its place by one rename, so that a spare that is there is whole. Says whether anything was done. Call it with
+    /// the lock held; what was wrong with an old one goes to `reclaim/`.
+    ///
+    /// # Errors
+    /// The file system takes no writes, or is full.
+    pub fn restock(&self) -> Result<bool> {
+        let mut done = false;
+        // All but the spare's, which comes as a whole.
+        for directory in DIRECTORIES.iter().filter(|name| !name.starts_with("burnonce/spare")) {
+            let path = self.root.join(directory);
+            if !path.is_dir() {
+                make_directory(&path)?;
+                done = true;
+            }
+        }
+        let spare = self.own("spare");
+        if !is_spare(&spare)? {
+            let new = self.free_name(OsStr::new("new-spare"))?;
+            for part in ["", "overlay", "overlay-workdir", "overlay-workdir/_"] {
+                make_directory(&new.join(part))?;
+            }
+            self.discard(&spare)?;
+            self.put(&new, &spare)?;
+            done = true;
+        }
+        let (path, content) = (self.own("ballast"), ballast());
+        if !is_ballast(&path, content.len())? {
+            let new = self.free_name(OsStr::new("new-ballast"))?;
+            File::create(&new)
+                .and_then(|mut file| file.write_all(&content))
+                .with_context(|| format!("writing {}", new.display()))?;
+            self.discard(&path)?;
+            self.put(&new, &path)?;
+            done = true;
+        }
+        Ok(done)
+    }
+
+    /// Moves `path` to `reclaim/`, where it is deleted in time. What is not there is no error. Flush before anything is deleted.
+    ///
+    /// # Errors
+    /// The file system takes no writes.
+    pub fn discard(&self, path: &Path) -> Result<()> {
+        let to = self.free_name(path.file_name().unwrap_or(OsStr::new("nameless")))?;
+        match fs::rename(path, &to) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            renamed => renamed.with_context(|| format!("renaming {} to {}", path.display(), to.display())),
+        }
+    }
+
+    /// A path in `reclaim/` that is not taken: a generation's number comes again after an undo, and what had it before may still be there.
+    fn free_name(&self, name: &OsStr) -> Result<std::path::PathBuf> {
+        let taken = names(&self.own("reclaim"))?;
+        let mut free = name.to_owned();
+        let mut number = 1;
+        while taken.contains(&free) {
+            free = name.to_owned();
+            free.push(format!(".{number}"));
+            number += 1;
+        }
+        Ok(self.own("reclaim").join(free))
+    }
+
+    /// Puts what was made at `new` in its place, when it is on the card.
+    fn put(&self, new: &Path, place: &Path) -> Result<()> {
+        mounted::flush(&self.root)?;
+        fs::rename(new, place).with_context(|| format!("renaming {} to {}", new.display(), place.display()))
+    }
+}
+
+/// The names in a directory; none, where there is none. Reading leaves no access time behind, so a look writes nothing to the card.
+///
+/// # Errors
+/// The directory cannot be read.
+pub(crate) fn names(directory: &Path) -> Result<Vec<OsString>> {
+    let reading = || format!("reading {}", directory.display());
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOATIME | OFlag::O_CLOEXEC;
+    let mut opened = match Dir::open(directory, flags, Mode::empty()) {
+        Err(Errno::ENOENT) => return Ok(Vec::new()),
+        opened => opened.with_context(reading)?,
+    };
+    let mut names = Vec::new();
+    for entry in opened.iter() {
+        let name = OsStr::from_bytes(entry.with_context(reading)?.file_name().to_bytes()).to_owned();
+        if name != "." && name != ".." {
+            names.push(name);
+        }
+    }
+    Ok(names)
+}
+
+/// Makes a directory as mke2fs made it in a new upper, whatever the umask is.
+fn make_directory(path: &Path) -> Result<()> {
+    fs::create_dir(path)
+        .and_then(|()| fs::set_permissions(path, Permissions::from_mode(0o755)))
+        .with_context(|| format!("making {}", path.display()))
+}
+
+fn is_spare(spare: &Path) -> Result<bool> {
+    Ok(is_new(&spare.join("overlay"))? && is_new(&spare.join("overlay-workdir/_"))?)
+}
+
+/// Whether it is a directory as a new upper has it. The mode of `overlay` is that of the merged `/`, and an attribute could make it opaque.
+fn is_new(path: &Path) -> Result<bool> {
+    let looking = || format!("looking at {}", path.display());
+    let metadata = match fs::symlink_metadata(path) {
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return Ok(false),
+        looked => looked.with_context(looking)?,
+    };
+    if !metadata.is_dir() || metadata.mode() & 0o7777 != 0o755 || (metadata.uid(), metadata.gid()) != (0, 0) {
+        return Ok(false);
+    }
+    // A security module labels what it likes.
+    let labelled = |name: OsString| !name.as_bytes().starts_with(b"security.");
+    Ok(!xattr::list(path).with_context(looking)?.any(labelled) && names(path)?.is_empty())
+}
+
+/// Whether the ballast is there, with blocks of its own.
+fn is_ballast(path: &Path, length: usize) -> Result<bool> {
+    match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+        looked => {
+            let metadata = looked.with_context(|| format!("looking at {}", path.display()))?;
+            let length = u64::try_from(length)?;
+            Ok(metadata.is_file() && metadata.len() == length && metadata.blocks() * 512 >= length)
+        }
+    }
+}
