@@ -428,21 +428,19 @@ fn a_request_that_cannot_be_carried_out_is_refused_and_the_node_goes_on() {
     bench.write(|upper| assert_eq!((upper.state().unwrap().generation, upper.state().unwrap().began), (7, 5)));
 }
 
+type Exhaust = fn(&Upper);
+
+/// Takes all inodes of a file system.
+fn fill_with_files(directory: &Path) {
+    let made = (0..).take_while(|n| fs::File::create(directory.join(format!("file-{n}"))).is_ok()).count();
+    assert!(made > 1000, "{made} files");
+    run("sync", &["-f", directory.to_str().unwrap()]);
+}
+
 #[test]
 fn a_full_upper_is_reset_and_has_room_for_a_first_boot() {
-    let exhaust: [(&str, fn(&Upper)); 2] = [
-        ("blocks", |upper| fill(&upper.overlay())),
-        ("inodes", |upper| {
-            let directory = upper.overlay().join("many");
-            fs::create_dir(&directory).unwrap();
-            for number in 0.. {
-                if fs::File::create(directory.join(number.to_string())).is_err() {
-                    break;
-                }
-            }
-            run("sync", &["-f", directory.to_str().unwrap()]);
-        }),
-    ];
+    let exhaust: [(&str, Exhaust); 2] =
+        [("blocks", |upper| fill(&upper.overlay())), ("inodes", |upper| fill_with_files(&upper.overlay()))];
     for (what, exhaust) in exhaust {
         let bench = Bench::new("");
         // The request comes last on a node, too.
@@ -523,6 +521,13 @@ fn a_reset_takes_the_same_time_whatever_the_upper_holds() {
     let many = if std::env::var_os("BURNONCE_LONG").is_some() { 500_000 } else { 50_000 };
     let numbers = [1, 10_000, many];
     let bench = Bench::on(9 << 10, "");
+    let reset = |id: String| {
+        bench.request(&id, Kind::Reset);
+        let seen = bench.upper();
+        assert_eq!(seen.report.request.as_ref().unwrap().refused, None);
+        assert_eq!(seen.report.did.len(), 1, "{:?}", seen.report.did);
+        seen.took("request")
+    };
     let times = numbers.map(|files| {
         bench.write(|upper| {
             for number in 0..files {
@@ -533,11 +538,11 @@ fn a_reset_takes_the_same_time_whatever_the_upper_holds() {
                 fs::File::create(directory.join(number.to_string())).unwrap();
             }
         });
-        bench.request(&files.to_string(), Kind::Reset);
-        let seen = bench.upper();
-        assert_eq!(seen.report.request.as_ref().unwrap().refused, None);
-        assert_eq!(seen.report.did.len(), 1, "{:?}", seen.report.did);
-        seen.took("request")
+        let first = reset(files.to_string());
+        bench.request("back", Kind::Undo);
+        bench.upper();
+        // The better one of two: other tests use the machine, too.
+        first.min(reset(format!("{files} again")))
     });
     println!(
         "guard: reset with {} files: {}",
