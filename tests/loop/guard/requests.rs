@@ -174,7 +174,7 @@ fn a_reset_takes_the_same_time_whatever_the_upper_holds() {
         bench.request(&id, Kind::Reset);
         let seen = bench.upper();
         assert_eq!(seen.report.request.as_ref().unwrap().refused, None);
-        assert_eq!(seen.report.did.len(), 1, "{:?}", seen.report.did);
+        assert_eq!(seen.report.did, [""; 0]);
         seen.took("request")
     };
     let times = numbers.map(|files| {
