@@ -1,7 +1,7 @@
 //! What the first boot of Raspberry Pi OS consumes from the boot partition: user, SSH, Wi-Fi, and the words of the kernel command line
 //! that start it. Conversion keeps it on the upper partition, for a reset makes another first boot, and by then it is gone.
 
-use crate::boot_partition::Boot;
+use crate::boot_partition::{Boot, setting};
 use crate::files;
 use crate::upper::Upper;
 use anyhow::{Context, Result, bail};
@@ -158,23 +158,6 @@ fn cmdline(boot: &Path) -> Result<PathBuf> {
     let prefixed = boot.join(format!("{}{name}", prefix.unwrap_or_default()));
     // The firmware ignores a prefix under which there is nothing.
     Ok(if prefixed.is_file() { prefixed } else { boot.join(name) })
-}
-
-/// The value of `key` in a config.txt, of several the last; those under a filter other than `[all]` are for certain boards or boots.
-/// <https://www.raspberrypi.com/documentation/computers/config_txt.html>
-fn setting<'a>(text: &'a str, key: &str) -> Option<&'a str> {
-    let mut all = true;
-    let mut value = None;
-    for line in text.lines().map(str::trim) {
-        if line.starts_with('[') {
-            all = line.eq_ignore_ascii_case("[all]");
-        } else if let Some((name, set)) = line.split_once('=').filter(|_| all) {
-            if name.trim() == key {
-                value = Some(set.trim());
-            }
-        }
-    }
-    value
 }
 
 /// The content of a file, where there is one.

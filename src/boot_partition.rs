@@ -70,3 +70,20 @@ pub fn with<T>(root: &Path, disk: &Disk, lower: &Place, work: impl FnOnce(&Boot)
     }
     bail!("/dev/{} has no FAT partition before root", disk.name)
 }
+
+/// The value of `key` in a config.txt, of several the last; those under a filter other than `[all]` are for certain boards or boots
+/// (<https://www.raspberrypi.com/documentation/computers/config_txt.html>, "Conditional filters").
+pub fn setting<'a>(text: &'a str, key: &str) -> Option<&'a str> {
+    let mut all = true;
+    let mut value = None;
+    for line in text.lines().map(str::trim) {
+        if line.starts_with('[') {
+            all = line.eq_ignore_ascii_case("[all]");
+        } else if let Some((name, set)) = line.split_once('=').filter(|_| all) {
+            if name.trim() == key {
+                value = Some(set.trim());
+            }
+        }
+    }
+    value
+}

@@ -7,6 +7,8 @@
 //! path is no UTF-8), `change` ([`change::What`]), `type` ([`change::FileType`]), `package` (with `--package`), and `details`
 //! ([`change::Details`]), where something differs. `folded` has a `pattern` and the number of its `changes` for each pattern of
 //! `diff.fold` that matched some.
+//!
+//! The exit code is 0 whether anything changed or not, with `--content`, too; 1 where something could not be read.
 
 use crate::output::{print, tell};
 use crate::upper::Upper;

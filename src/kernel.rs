@@ -1,5 +1,6 @@
 //! Kernels on the boot partition and their modules in the image: a reset must not leave one without the other.
 
+use crate::boot_partition::setting;
 use anyhow::{Result, bail};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -73,37 +74,15 @@ fn of_flavour(kernels: Vec<Kernel>, running: &str) -> Vec<Kernel> {
     if same.is_empty() { kernels } else { same }
 }
 
-/// What `config.txt` says of the kernel.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-struct Firmware {
-    /// Put before the names of the files that are loaded; a directory, where it ends with `/`.
-    os_prefix: String,
-    kernel: Option<String>,
-}
-
-/// Reads a `config.txt`: what is said for all boards and every boot. Of several lines the last counts
-/// (<https://www.raspberrypi.com/documentation/computers/config_txt.html>, "Conditional filters", "os_prefix").
-fn firmware(text: &str) -> Firmware {
-    let (mut found, mut for_all) = (Firmware::default(), true);
-    for line in text.lines().map(str::trim) {
-        match line.split_once('=') {
-            _ if line.starts_with('[') => for_all = line == "[all]",
-            Some(("os_prefix", value)) if for_all => found.os_prefix = value.trim().to_owned(),
-            Some(("kernel", value)) if for_all => found.kernel = Some(value.trim().to_owned()),
-            _ => {}
-        }
-    }
-    found
-}
-
 /// The kernels on the boot partition at `boot` that may boot next and whose version is known.
 fn kernels(boot: &Path) -> Vec<Kernel> {
     let config = fs::read(boot.join("config.txt")).unwrap_or_default();
-    let firmware = firmware(&String::from_utf8_lossy(&config));
-    let with_prefix = candidates(boot, &firmware.os_prefix, firmware.kernel.as_deref());
+    let config = String::from_utf8_lossy(&config);
+    let (prefix, kernel) = (setting(&config, "os_prefix").unwrap_or_default(), setting(&config, "kernel"));
+    let with_prefix = candidates(boot, prefix, kernel);
     let names = match with_prefix {
         // The firmware does without a prefix under which there is no kernel.
-        names if names.is_empty() && !firmware.os_prefix.is_empty() => candidates(boot, "", firmware.kernel.as_deref()),
+        names if names.is_empty() && !prefix.is_empty() => candidates(boot, "", kernel),
         names => names,
     };
     let known = |name: String| {

@@ -4,8 +4,9 @@
 //! [`plan::plan`] decides, from that and the [`config::Config`] alone, and gives a [`step::Plan`], or a
 //! [`refusal::Refusal`]: hands off. [`apply::run`] carries the steps out, in an order that makes a power cut after any of
 //! them harmless, and ends with a restart. [`converge`] ties the three together for the units; `burnonce plan` stops after the second.
-//! After the restart overlayroot reads `share/overlayroot.local.conf` in the initramfs: it takes the upper where that is sound,
-//! memory otherwise.
+//! After the restart, and in every boot from then on, [`guard`] looks after the upper in the initramfs: it has it checked, carries out a
+//! reset or an undo, and says whether it can be used. Then overlayroot reads `share/overlayroot.local.conf`, which goes by that: it
+//! takes the upper where that is sound, memory otherwise.
 //!
 //! Nothing is remembered between boots but what is on the card: the partition table, the label and the `state.json` of the upper,
 //! the configuration file, the lower's `read-only` feature. Whatever a power cut leaves, the next boot plans from what it sees.

@@ -25,7 +25,7 @@ use std::path::{Path, PathBuf};
 
 mod stock;
 
-pub(crate) use stock::names;
+pub(crate) use stock::{is_spare, make_directory, names};
 
 /// The extended attribute of an upper directory that holds its generation's number, in decimal digits. It is set before the directory
 /// comes into use and goes with it through every rename. The one that conversion made has none and is number 1.

@@ -240,6 +240,91 @@ fn outside_of_an_initramfs_nothing_is_looked_for() {
     assert_eq!(String::from_utf8(output.stdout).unwrap(), "[tmpfs:recurse=0]");
 }
 
+/// Runs a script of `initramfs/scripts` in a mount and process namespace of its own: a `halt` in there can stop nothing but that.
+/// `prepare` is done before, `look` prints what the test wants to see. `$dir` is the test's directory; what is in `$dir/fake` comes before
+/// the programs of `/usr/sbin`.
+fn run_script(shell: &Shell, script: &str, prepare: &str, look: &str) -> String {
+    const HARNESS: &str = r#"
+set -eu
+mount -t proc proc /proc
+mkdir -p "$dir/fake" "$dir/root"
+eval "$prepare"
+mount -t overlay -o "lowerdir=$dir/fake:/usr/sbin" fake /usr/sbin
+mount -t tmpfs run /run
+mount -t tmpfs media /media
+mkdir /run/burnonce
+echo "root=/dev/mmcblk0p2 quiet" >"$dir/cmdline"
+mount --bind "$dir/cmdline" /proc/cmdline
+: >"$dir/kmsg"
+mount --bind "$dir/kmsg" /dev/kmsg
+[ -z "${answer:-}" ] || echo "$answer" >/run/burnonce/overlayroot.conf
+PATH=$path rootmnt=$dir/root "$shell" -c 'halt() { echo "halted: $*"; exit 9; }; . "$1"' -- "$script" </dev/null 2>&1 ||
+	echo "exit $?"
+cat "$dir/kmsg"
+eval "$look"
+"#;
+    assert!(nix::unistd::geteuid().is_root(), "this test mounts file systems: run it as root (make test)");
+    let dir = tempfile::tempdir().unwrap();
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/initramfs/scripts/").to_owned() + script;
+    let mut unshare = Command::new("/usr/bin/unshare");
+    unshare.args(["--mount", "--propagation", "private", "--pid", "--fork", "/bin/dash", "-c", HARNESS]);
+    unshare.env("dir", dir.path()).env("prepare", prepare).env("look", look).env("script", script);
+    unshare.env("shell", shell.name).env("path", &shell.path);
+    String::from_utf8(run(&mut unshare).stdout).unwrap()
+}
+
+/// A program that stands in for the guard.
+fn fake_guard(code: u8) -> String {
+    format!("printf '#!/bin/sh\\necho \"$*\"\\nexit {code}\\n' >$dir/fake/burnonce; chmod 755 $dir/fake/burnonce")
+}
+
+#[test]
+fn the_guard_runs_on_root_and_its_failure_does_not_stop_a_boot() {
+    for shell in shells() {
+        let see = |prepare: &str| run_script(&shell, "local-bottom/burnonce", prepare, "echo $dir");
+        for (code, then) in [
+            (0, ""),
+            (1, "<3>burnonce: The guard failed (1): overlayroot's configuration looks for the upper by itself.\n"),
+            (134, "<3>burnonce: The guard failed (134): overlayroot's configuration looks for the upper by itself.\n"),
+            (5, "halted: -f\nexit 9\n"),
+        ] {
+            let seen = see(&fake_guard(code));
+            let dir = seen.lines().last().unwrap();
+            assert_eq!(seen, format!("guard --root {dir}/root\n{then}{dir}\n"), "{} {code}", shell.name);
+        }
+        // An initramfs without the guard: a whiteout hides one that is installed here.
+        let seen = see("mknod $dir/fake/burnonce c 0 0");
+        assert_eq!(seen.lines().count(), 1, "{seen}");
+    }
+}
+
+#[test]
+fn the_stop_code_of_the_script_is_that_of_the_program() {
+    use std::process::Termination;
+    let text = include_str!("../initramfs/scripts/local-bottom/burnonce");
+    assert!(text.contains("STOP=5 "));
+    assert_eq!(format!("{:?}", burnonce::Exit::Stop.report()), format!("{:?}", std::process::ExitCode::from(5)));
+}
+
+#[test]
+fn the_belt_leaves_the_plain_root_that_the_guard_decided_on() {
+    let prepare = "mount -t tmpfs root $dir/root; mkdir $dir/root/etc; \
+        echo '# burnonce-overlay 1' >$dir/root/etc/overlayroot.local.conf; mount -o remount,ro $dir/root; answer=";
+    for shell in shells() {
+        let see = |answer: &str| {
+            let look = "grep \" $dir/root \" /proc/mounts | cut -d ' ' -f 3";
+            run_script(&shell, "init-bottom/burnonce", &format!("{prepare}'{answer}'"), look)
+        };
+        let plain = see(r#"overlayroot="""#);
+        assert_eq!(plain, "tmpfs\n", "{}", shell.name);
+        for answer in ["", r#"overlayroot="tmpfs:recurse=0""#, r#"overlayroot="device:dev=/dev/x,recurse=0""#] {
+            let seen = see(answer);
+            assert!(seen.ends_with("\noverlay\n"), "{} {answer}: {seen}", shell.name);
+            assert!(seen.contains("This boot runs on memory"), "{} {answer}: {seen}", shell.name);
+        }
+    }
+}
+
 #[test]
 fn the_package_has_the_version_of_the_program() {
     let changelog = include_str!("../debian/changelog");

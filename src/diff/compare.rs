@@ -7,7 +7,10 @@ use std::ffi::OsString;
 use std::fs::{self, Metadata};
 use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+/// Bytes of each file that are compared at a time.
+const BUFFER: usize = 64 << 10;
 
 /// A path of a layer and what it is.
 #[derive(Debug, Clone, Copy)]
@@ -23,12 +26,17 @@ impl Side<'_> {
     }
 }
 
-/// What differs. `content` is the file with the content of the upper's file. Content is read only of files of the same length, up to the
-/// first difference.
+/// What differs. `content` finds the file with the content of the upper's file; it is asked for, and read up to the first difference, only
+/// where the lengths are equal.
 ///
 /// # Errors
 /// One of them cannot be read, or is not there any more.
-pub fn compare(layers: &Layers, lower: Side, upper: Side, content: &Path) -> io::Result<Details> {
+pub fn compare(
+    layers: &Layers,
+    lower: Side,
+    upper: Side,
+    content: impl FnOnce() -> io::Result<PathBuf>,
+) -> io::Result<Details> {
     let (from, to) = (lower.metadata, upper.metadata);
     let file_type = Pair::unequal(lower.file_type(), upper.file_type());
     if file_type.is_some() {
@@ -44,7 +52,7 @@ pub fn compare(layers: &Layers, lower: Side, upper: Side, content: &Path) -> io:
         FileType::Symlink => details.target = Pair::unequal(fs::read_link(lower.path)?, fs::read_link(upper.path)?),
         FileType::File => {
             let lengths = Pair { from: from.len(), to: to.len() };
-            let differ = lengths.from != lengths.to || !same_content(lower.path, content)?;
+            let differ = lengths.from != lengths.to || !same_content(lower.path, &content()?, lengths.to)?;
             details.content = differ.then_some(lengths);
             details.touched = touched && !differ;
         }
@@ -98,18 +106,20 @@ fn values(layers: &Layers, path: &Path) -> io::Result<BTreeMap<OsString, Vec<u8>
     Ok(values)
 }
 
-fn same_content(a: &Path, b: &Path) -> io::Result<bool> {
-    if a == b {
+/// Whether two files of this length are equal, as far as both reach now.
+fn same_content(a: &Path, b: &Path, length: u64) -> io::Result<bool> {
+    if a == b || length == 0 {
         return Ok(true);
     }
-    let (mut a, mut b) = (layers::open(a)?, layers::open(b)?);
-    let (mut in_a, mut in_b) = (vec![0; 64 << 10], vec![0; 64 << 10]);
+    let (mut a, mut b) = (layers::open(a)?.take(length), layers::open(b)?.take(length));
+    let size = usize::try_from(length).map_or(BUFFER, |length| length.min(BUFFER));
+    let (mut in_a, mut in_b) = (vec![0; size], vec![0; size]);
     loop {
         let (from_a, from_b) = (fill(&mut a, &mut in_a)?, fill(&mut b, &mut in_b)?);
         if from_a != from_b {
             return Ok(false);
         }
-        if from_a.is_empty() {
+        if from_a.len() < size || a.limit() == 0 {
             return Ok(true);
         }
     }

@@ -8,6 +8,14 @@ use std::fs::{self, Metadata};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
+use std::thread;
+
+/// So many entries of a directory are looked at before what was found is told.
+const BATCH: usize = 4096;
+/// Fewer entries are not worth another thread.
+const PART: usize = 128;
+/// The most threads; a Raspberry Pi has four cores.
+const THREADS: usize = 4;
 
 /// A path that could not be looked at; the walk went on without it.
 #[derive(Debug)]
@@ -28,13 +36,38 @@ pub fn changes(layers: &Layers, at: &Path, visit: &mut dyn FnMut(Change)) -> any
     let mut walk = Walk { layers, visit, unreadable: Vec::new() };
     match layers.locate(at).with_context(|| format!("looking for {}", at.display()))? {
         Located::Upper(directory) if at.file_name().is_none() => walk.top(&directory),
-        Located::Upper(directory) => walk.entry(at, &directory, None),
+        Located::Upper(directory) => walk.say(at, look(layers, at, &directory, None)),
         Located::Unchanged(_) => {}
-        Located::Hidden(metadata) => walk.tell(at, What::Deleted, &metadata, Details::default()),
+        Located::Hidden(metadata) => walk.say(at, Found::only(at, What::Deleted, &metadata, Details::default())),
         Located::Absent => bail!("{}: neither the image nor this node has it", at.display()),
     }
     Ok(walk.unreadable)
 }
+
+/// What is to be told of one entry of the upper.
+#[derive(Default)]
+struct Found {
+    change: Option<Box<Change>>,
+    /// A directory: there is more in it.
+    inside: Option<Directory>,
+    error: Option<io::Error>,
+}
+
+impl Found {
+    fn only(path: &Path, what: What, is: &Metadata, details: Details) -> Found {
+        let change = Change { path: path.to_owned(), what, file_type: is.file_type().into(), details };
+        Found { change: Some(Box::new(change)), ..Found::default() }
+    }
+}
+
+impl From<io::Error> for Found {
+    fn from(error: io::Error) -> Found {
+        Found { error: Some(error), ..Found::default() }
+    }
+}
+
+/// A name in a directory of the upper, and the type that reading the directory told.
+type Name = (OsString, fs::FileType);
 
 struct Walk<'a> {
     layers: &'a Layers,
@@ -43,10 +76,6 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    fn tell(&mut self, path: &Path, what: What, is: &Metadata, details: Details) {
-        (self.visit)(Change { path: path.to_owned(), what, file_type: is.file_type().into(), details });
-    }
-
     fn unreadable(&mut self, path: &Path, error: io::Error) {
         if !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) {
             self.unreadable.push(Unreadable { path: path.to_owned(), error });
@@ -58,16 +87,28 @@ impl Walk<'_> {
         let root = Path::new("/");
         let looked = fs::symlink_metadata(self.layers.upper(root))
             .and_then(|upper| Ok((upper, fs::symlink_metadata(self.layers.lower(root))?)));
-        match looked {
-            Ok((upper, lower)) => self.both(root, &upper, (root, &lower), Some(root)),
-            Err(error) => self.unreadable(root, error),
+        let found = match looked {
+            Ok((upper, lower)) => both(self.layers, root, &upper, (root, &lower), Some(root)),
+            Err(error) => error.into(),
+        };
+        self.say(root, Found { inside: Some(directory.clone()), ..found });
+    }
+
+    fn say(&mut self, path: &Path, found: Found) {
+        if let Some(error) = found.error {
+            self.unreadable(path, error);
         }
-        self.inside(root, directory);
+        if let Some(change) = found.change {
+            (self.visit)(*change);
+        }
+        if let Some(directory) = found.inside {
+            self.inside(path, &directory);
+        }
     }
 
     /// All that is in the upper's directory `path`.
     fn inside(&mut self, path: &Path, directory: &Directory) {
-        let mut names: Vec<(OsString, fs::FileType)> = Vec::new();
+        let mut names: Vec<Name> = Vec::new();
         let entries = match fs::read_dir(self.layers.upper(path)) {
             Ok(entries) => entries,
             Err(error) => return self.unreadable(path, error),
@@ -79,91 +120,112 @@ impl Walk<'_> {
             }
         }
         names.sort_unstable_by(|a, b| a.0.cmp(&b.0));
-        for (name, file_type) in names {
-            self.entry(&path.join(name), directory, Some(file_type));
-        }
-    }
-
-    /// One entry of the upper's directory `directory`.
-    fn entry(&mut self, path: &Path, directory: &Directory, known: Option<fs::FileType>) {
-        if let Err(error) = self.try_entry(path, directory, known) {
-            self.unreadable(path, error);
-        }
-    }
-
-    fn try_entry(&mut self, path: &Path, directory: &Directory, known: Option<fs::FileType>) -> io::Result<()> {
-        let lower = match (&directory.lower, path.file_name()) {
-            (Some(parent), Some(name)) => {
-                let lower = parent.join(name);
-                self.layers.lower_entry(&lower)?.map(|metadata| (lower, metadata))
+        for batch in names.chunks(BATCH) {
+            for ((name, _), found) in batch.iter().zip(look_at_all(self.layers, path, directory, batch)) {
+                self.say(&path.join(name), found);
             }
-            _ => None,
+        }
+    }
+}
+
+/// Looks at these entries of the upper's directory `path`, by several threads where there are many: most of the time the kernel is
+/// asked.
+fn look_at_all(layers: &Layers, path: &Path, directory: &Directory, names: &[Name]) -> Vec<Found> {
+    let look_at = |(name, file_type): &Name| look(layers, &path.join(name), directory, Some(*file_type));
+    let threads = (names.len() / PART).min(thread::available_parallelism().map_or(1, usize::from)).min(THREADS);
+    if threads < 2 {
+        return names.iter().map(look_at).collect();
+    }
+    thread::scope(|scope| {
+        let parts: Vec<_> = names
+            .chunks(names.len().div_ceil(threads))
+            .map(|part| scope.spawn(move || part.iter().map(look_at).collect::<Vec<Found>>()))
+            .collect();
+        let join = |part: thread::ScopedJoinHandle<'_, Vec<Found>>| {
+            part.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
         };
-        // Of what is new and cannot be a whiteout, the type is all there is to know, and reading the directory told it already.
-        if let (None, Some(file_type), false) = (&lower, known, directory.whiteout_files) {
-            if !file_type.is_dir() && !file_type.is_char_device() {
-                let (file_type, details) = (file_type.into(), Details::default());
-                (self.visit)(Change { path: path.to_owned(), what: What::Added, file_type, details });
-                return Ok(());
-            }
-        }
-        let upper = fs::symlink_metadata(self.layers.upper(path))?;
-        if self.layers.is_whiteout(path, &upper, directory.whiteout_files)? {
-            if let Some((_, metadata)) = &lower {
-                self.tell(path, What::Deleted, metadata, Details::default());
-            }
-            return Ok(());
-        }
-        if upper.is_dir() {
-            return self.directory(path, &upper, lower.as_ref(), directory);
-        }
-        match &lower {
-            None => self.tell(path, What::Added, &upper, Details::default()),
-            Some((_, was)) if was.is_dir() => self.tell(path, What::Replaced, &upper, types(was, &upper)),
-            Some((lower, was)) => self.both(path, &upper, (lower, was), directory.lower.as_deref()),
-        }
-        Ok(())
-    }
+        parts.into_iter().flat_map(join).collect()
+    })
+}
 
-    /// The upper's directory `path`, in `parent`; `lower` is what the lower has in its place.
-    fn directory(
-        &mut self,
-        path: &Path,
-        upper: &Metadata,
-        lower: Option<&(PathBuf, Metadata)>,
-        parent: &Directory,
-    ) -> io::Result<()> {
-        let marks = self.layers.marks(path)?;
-        let merged = self.layers.merged_with(path, &marks, parent.lower.as_deref())?;
-        let renamed_from = merged.as_ref().map(|(from, _)| from.clone()).filter(|_| marks.redirect.is_some());
-        match (lower, &merged) {
-            (Some((_, was)), _) if !was.is_dir() => {
-                self.tell(path, What::Modified, upper, Details { renamed_from, ..types(was, upper) });
-            }
-            (Some((at, was)), Some(_)) if renamed_from.is_none() => self.both(path, upper, (at, was), None),
-            (here, _) => {
-                let what = if here.is_some() { What::Replaced } else { What::Added };
-                self.tell(path, what, upper, Details { renamed_from, ..Details::default() });
-            }
-        }
-        let lower = merged.map(|(path, _)| path);
-        self.inside(path, &Directory { lower, whiteout_files: marks.whiteout_files });
-        Ok(())
-    }
+/// Looks at one entry of the upper's directory `directory`.
+fn look(layers: &Layers, path: &Path, directory: &Directory, known: Option<fs::FileType>) -> Found {
+    try_look(layers, path, directory, known).unwrap_or_else(Found::from)
+}
 
-    /// A path that both have, and that is a directory in both or in none. `parent` is where the lower has the directory it is in.
-    fn both(&mut self, path: &Path, upper: &Metadata, (lower_path, lower): (&Path, &Metadata), parent: Option<&Path>) {
-        let (in_upper, in_lower) = (self.layers.upper(path), self.layers.lower(lower_path));
-        let content = if upper.is_file() { self.layers.content(path, parent) } else { Ok(in_upper.clone()) };
-        let compared = content.and_then(|content| {
-            let side = |path, metadata| Side { path, metadata };
-            compare(self.layers, side(&in_lower, lower), side(&in_upper, upper), &content)
+fn try_look(layers: &Layers, path: &Path, directory: &Directory, known: Option<fs::FileType>) -> io::Result<Found> {
+    let lower = match (&directory.lower, path.file_name()) {
+        (Some(parent), Some(name)) => {
+            let lower = parent.join(name);
+            layers.lower_entry(&lower)?.map(|metadata| (lower, metadata))
+        }
+        _ => None,
+    };
+    // Of what is new and cannot be a whiteout, the type is all there is to know, and reading the directory told it already.
+    if let (None, Some(file_type), false) = (&lower, known, directory.whiteout_files) {
+        if !file_type.is_dir() && !file_type.is_char_device() {
+            let (file_type, details) = (file_type.into(), Details::default());
+            let change = Change { path: path.to_owned(), what: What::Added, file_type, details };
+            return Ok(Found { change: Some(Box::new(change)), ..Found::default() });
+        }
+    }
+    let upper = fs::symlink_metadata(layers.upper(path))?;
+    if layers.is_whiteout(path, &upper, directory.whiteout_files)? {
+        return Ok(match &lower {
+            Some((_, metadata)) => Found::only(path, What::Deleted, metadata, Details::default()),
+            None => Found::default(),
         });
-        match compared {
-            Ok(details) if details.is_empty() => {}
-            Ok(details) => self.tell(path, What::Modified, upper, details),
-            Err(error) => self.unreadable(path, error),
+    }
+    if upper.is_dir() {
+        return look_at_directory(layers, path, &upper, lower.as_ref(), directory);
+    }
+    Ok(match &lower {
+        None => Found::only(path, What::Added, &upper, Details::default()),
+        Some((_, was)) if was.is_dir() => Found::only(path, What::Replaced, &upper, types(was, &upper)),
+        Some((lower, was)) => both(layers, path, &upper, (lower, was), directory.lower.as_deref()),
+    })
+}
+
+/// The upper's directory `path`, in `parent`; `lower` is what the lower has in its place.
+fn look_at_directory(
+    layers: &Layers,
+    path: &Path,
+    upper: &Metadata,
+    lower: Option<&(PathBuf, Metadata)>,
+    parent: &Directory,
+) -> io::Result<Found> {
+    let marks = layers.marks(path)?;
+    let merged = layers.merged_with(path, &marks, parent.lower.as_deref())?;
+    let renamed_from = merged.as_ref().map(|(from, _)| from.clone()).filter(|_| marks.redirect.is_some());
+    let found = match (lower, &merged) {
+        (Some((_, was)), _) if !was.is_dir() => {
+            Found::only(path, What::Modified, upper, Details { renamed_from, ..types(was, upper) })
         }
+        (Some((at, was)), Some(_)) if renamed_from.is_none() => both(layers, path, upper, (at, was), None),
+        (here, _) => {
+            let what = if here.is_some() { What::Replaced } else { What::Added };
+            Found::only(path, what, upper, Details { renamed_from, ..Details::default() })
+        }
+    };
+    let lower = merged.map(|(path, _)| path);
+    Ok(Found { inside: Some(Directory { lower, whiteout_files: marks.whiteout_files }), ..found })
+}
+
+/// A path that both have, and that is a directory in both or in none. `parent` is where the lower has the directory it is in.
+fn both(
+    layers: &Layers,
+    path: &Path,
+    upper: &Metadata,
+    (lower_path, lower): (&Path, &Metadata),
+    parent: Option<&Path>,
+) -> Found {
+    let (in_upper, in_lower) = (layers.upper(path), layers.lower(lower_path));
+    let side = |path, metadata| Side { path, metadata };
+    let content = || layers.content(path, parent);
+    match compare(layers, side(&in_lower, lower), side(&in_upper, upper), content) {
+        Ok(details) if details.is_empty() => Found::default(),
+        Ok(details) => Found::only(path, What::Modified, upper, details),
+        Err(error) => error.into(),
     }
 }
 

@@ -303,6 +303,26 @@ fn states_of_a_superblock_are_told_apart() {
 }
 
 #[test]
+fn a_glance_tells_the_label_and_whether_a_check_is_asked_for() {
+    let file = plain(&["-L", "burnonce"]);
+    let seen = || glance(file.path()).unwrap().unwrap();
+    assert_eq!((seen().label, seen().uuid, seen().check), ("burnonce".to_owned(), superblock(&file).uuid, None));
+    for (count, maximum, asks) in
+        [(5u16, 0u16, false), (5, u16::MAX, false), (5, 6, false), (5, 5, true), (7, 5, true), (65_535, 32_767, true)]
+    {
+        change_bytes(&file, 1024 + 0x34, &[count.to_le_bytes(), maximum.to_le_bytes()].concat());
+        assert_eq!(seen().check.is_some(), asks, "{count} of {maximum}");
+    }
+    change_bytes(&file, 1024 + 0x3A, &[0, 0]);
+    assert_eq!((seen().check, seen().errors), (Some("it was not unmounted"), false));
+    change_bytes(&file, 1024 + 0x194, &[1]);
+    assert_eq!((seen().check, seen().errors), (Some("errors were found on it"), true));
+    change_bytes(&file, 1024 + 0x38, &[0]);
+    assert_eq!(glance(file.path()).unwrap(), None);
+    assert_eq!(glance(disk(1024).path()).unwrap(), None, "too short for a superblock");
+}
+
+#[test]
 fn a_seal_is_set_and_broken_and_either_twice() {
     let file = plain(&[]);
     assert!(!sealed(file.path()).unwrap());

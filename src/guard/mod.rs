@@ -140,8 +140,14 @@ impl Guard<'_> {
         let swap = swap::Swap { upper, lower: self.lower, kernel: kernel.trim() };
         match swap.run(state.clone(), &mut || {}) {
             Ok(ending) => {
-                ending.said.iter().for_each(|line| self.did(line.clone()));
                 self.keep_log(upper, &ending);
+                for line in ending.said {
+                    // What became of a request the agent says in its own words.
+                    self.log.note(&line);
+                    if ending.request.is_none() {
+                        self.report.did.push(line);
+                    }
+                }
                 self.report.request = ending.request;
                 Ok(ending.state)
             }

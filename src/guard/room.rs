@@ -1,7 +1,7 @@
 //! Room on the upper: a full file system must not keep a node from booting as itself, nor a reset from being of use.
 
 use super::kernel_log::KernelLog;
-use super::swap::{self, discard, is_directory};
+use super::swap::{self, is_directory};
 use crate::files;
 use crate::observe;
 use crate::state::State;
@@ -114,9 +114,7 @@ fn leftovers(upper: &Upper) -> Vec<PathBuf> {
 
 /// Deletes a generation that `state` does not name any more. An undo never goes to half a tree: it is renamed first.
 fn forget(upper: &Upper, state: &State, number: u32, log: &KernelLog, did: &mut Vec<String>) -> Result<()> {
-    let directory = upper.generation(number);
-    if directory.exists() {
-        let moved = discard(upper, &directory)?;
+    if let Some(moved) = upper.discard(&upper.generation(number))? {
         delete(&moved, &format!("generation {number}, which was kept for an undo"), log, did);
     }
     // Last, for it may need the room.

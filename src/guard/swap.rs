@@ -11,11 +11,9 @@ use crate::state::{Done, Generation, Kind, Request, State, Trigger};
 use crate::sys;
 use crate::tree;
 use crate::upper::{self, Upper};
-use anyhow::{Context, Result, anyhow, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 use std::fs::{self, File};
-use std::io::ErrorKind;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 /// Is called before each step that changes the card.
@@ -125,7 +123,7 @@ impl Swap<'_> {
         if !is_pristine(&next) {
             pace();
             tree::remove(&next)?;
-            if is_pristine(&spare) {
+            if upper::is_spare(&spare)? {
                 pace();
                 fs::rename(&spare, &next).with_context(|| format!("renaming {}", spare.display()))?;
             }
@@ -204,7 +202,7 @@ impl Swap<'_> {
         if moved {
             if aside.exists() {
                 pace();
-                discard(self.upper, &aside)?;
+                self.upper.discard(&aside)?;
             }
             make(&self.upper.own("generations"), pace)?;
             pace();
@@ -249,32 +247,13 @@ impl Swap<'_> {
     }
 }
 
-/// Moves a tree that is not used any more to where trees are deleted, and gives its new path.
-///
-/// # Errors
-/// The upper takes no writes.
-pub fn discard(upper: &Upper, path: &Path) -> Result<PathBuf> {
-    let reclaim = upper.own("reclaim");
-    make(&reclaim, &mut || {})?;
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let mut free = (0..).map(|n: u32| reclaim.join(format!("{name}-{n}"))).filter(|path| !path.exists());
-    let to = free.next().ok_or_else(|| anyhow!("{} is full of names", reclaim.display()))?;
-    fs::rename(path, &to).with_context(|| format!("renaming {} to {}", path.display(), to.display()))?;
-    Ok(to)
-}
-
 /// Makes a directory, 0755 whatever the umask, where it is not there.
 pub(super) fn make(path: &Path, pace: &mut Pace) -> Result<()> {
-    let making = || format!("making {}", path.display());
     if is_directory(path) {
         return Ok(());
     }
     pace();
-    match fs::create_dir(path) {
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => bail!("{} is no directory", path.display()),
-        made => made.with_context(making)?,
-    }
-    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).with_context(making)
+    upper::make_directory(path)
 }
 
 /// Exchanges two directories in one step.

@@ -12,7 +12,7 @@ use std::fs::{self, File, Permissions};
 use std::io::{ErrorKind, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 impl Upper {
     /// Makes the directories, the spare pair and the ballast again where they are missing or not as they must be. Each is made in
@@ -54,20 +54,29 @@ impl Upper {
         Ok(done)
     }
 
-    /// Moves `path` to `reclaim/`, where it is deleted in time. What is not there is no error. Flush before anything is deleted.
+    /// Moves `path` to `reclaim/`, where it is deleted in time, and gives its new path; `None`: it is not there. Flush before anything is
+    /// deleted.
     ///
     /// # Errors
     /// The file system takes no writes.
-    pub fn discard(&self, path: &Path) -> Result<()> {
+    pub fn discard(&self, path: &Path) -> Result<Option<PathBuf>> {
+        let reclaim = self.own("reclaim");
+        if !reclaim.exists() {
+            // burnonce 0.1.0 made none.
+            make_directory(&reclaim)?;
+        }
         let to = self.free_name(path.file_name().unwrap_or(OsStr::new("nameless")))?;
         match fs::rename(path, &to) {
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-            renamed => renamed.with_context(|| format!("renaming {} to {}", path.display(), to.display())),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            renamed => {
+                renamed.with_context(|| format!("renaming {} to {}", path.display(), to.display()))?;
+                Ok(Some(to))
+            }
         }
     }
 
     /// A path in `reclaim/` that is not taken: a generation's number comes again after an undo, and what had it before may still be there.
-    fn free_name(&self, name: &OsStr) -> Result<std::path::PathBuf> {
+    fn free_name(&self, name: &OsStr) -> Result<PathBuf> {
         let taken = names(&self.own("reclaim"))?;
         let mut free = name.to_owned();
         let mut number = 1;
@@ -108,13 +117,20 @@ pub(crate) fn names(directory: &Path) -> Result<Vec<OsString>> {
 }
 
 /// Makes a directory as mke2fs made it in a new upper, whatever the umask is.
-fn make_directory(path: &Path) -> Result<()> {
+///
+/// # Errors
+/// It cannot be made; something has its name.
+pub(crate) fn make_directory(path: &Path) -> Result<()> {
     fs::create_dir(path)
         .and_then(|()| fs::set_permissions(path, Permissions::from_mode(0o755)))
         .with_context(|| format!("making {}", path.display()))
 }
 
-fn is_spare(spare: &Path) -> Result<bool> {
+/// Whether `spare` has a pair of directories that can become an upper directory and its work directory.
+///
+/// # Errors
+/// It cannot be read.
+pub(crate) fn is_spare(spare: &Path) -> Result<bool> {
     Ok(is_new(&spare.join("overlay"))? && is_new(&spare.join("overlay-workdir/_"))?)
 }
 
