@@ -74,26 +74,43 @@ pub fn root_mode(mounts: &[Mount], on_root: &Mount) -> Root {
     }
 }
 
-/// Where a mounted file system is, and the sysfs directory of its disk.
-pub(crate) fn place(root: &Path, mount: &Mount) -> Result<(Place, Option<PathBuf>)> {
-    let no_device = || (Place::NoDevice { source: mount.source.clone() }, None);
+/// Where a mounted file system is, by what the kernel knows.
+pub(crate) enum Location {
+    /// On a partition: its kernel name, its number, and the sysfs directory of its disk.
+    Partition { name: String, number: u32, disk: PathBuf },
+    /// Not on one.
+    Elsewhere(Place),
+}
+
+/// Finds the device of a mounted file system in sysfs.
+pub(crate) fn locate(root: &Path, mount: &Mount) -> Result<Location> {
+    let no_device = || Location::Elsewhere(Place::NoDevice { source: mount.source.clone() });
     if mount.device.starts_with("0:") {
         return Ok(no_device());
     }
     let link = root.join("sys/dev/block").join(&mount.device);
     let Ok(device) = link.canonicalize() else { return Ok(no_device()) };
     let name = base_name(&device);
-    let Some(number) = read_number(&device.join("partition")).ok() else {
+    let (Ok(number), Some(disk)) = (read_number(&device.join("partition")), device.parent()) else {
         let shown = fs::read_to_string(device.join("dm/name")).map_or(name.clone(), |n| n.trim().to_owned());
-        return Ok((if is_mapped(&device) { Place::Mapped { name: shown } } else { Place::WholeDisk { name } }, None));
+        let place = if is_mapped(&device) { Place::Mapped { name: shown } } else { Place::WholeDisk { name } };
+        return Ok(Location::Elsewhere(place));
     };
-    if let Some(parent) = device.parent().filter(|p| is_mapped(p)) {
-        return Ok((Place::Mapped { name: base_name(parent) }, None));
+    if is_mapped(disk) {
+        return Ok(Location::Elsewhere(Place::Mapped { name: base_name(disk) }));
     }
-    let node = root.join("dev").join(&name);
-    let (uuid, sealed) = identify(&node, &mount.fs_type)?;
-    let place = Place::Partition { number: u32::try_from(number)?, uuid, sealed, name };
-    Ok((place, device.parent().map(Path::to_owned)))
+    Ok(Location::Partition { name, number: u32::try_from(number)?, disk: disk.to_owned() })
+}
+
+/// Where a mounted file system is, and the sysfs directory of its disk.
+fn place(root: &Path, mount: &Mount) -> Result<(Place, Option<PathBuf>)> {
+    match locate(root, mount)? {
+        Location::Elsewhere(place) => Ok((place, None)),
+        Location::Partition { name, number, disk } => {
+            let (uuid, sealed) = identify(&root.join("dev").join(&name), &mount.fs_type)?;
+            Ok((Place::Partition { number, uuid, sealed, name }, Some(disk)))
+        }
+    }
 }
 
 /// Whether the sysfs directory of a disk is that of a device mapper target or an md array.

@@ -3,8 +3,7 @@
 use super::report::Problem;
 use crate::filesystem::{self, Glance};
 use crate::mounts;
-use crate::observation::Place;
-use crate::observe;
+use crate::observe::{self, Location};
 use anyhow::{Context, Result};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -34,27 +33,27 @@ pub struct Lower {
 /// It is not on a partition of a disk, or that cannot be found out.
 pub fn lower(root: &Path, directory: &Path) -> Result<Lower, Problem> {
     let wrong = |why: String| Problem::new(why, "See burnonce status.");
-    match place(root, directory) {
-        Ok((Place::Partition { name, uuid, .. }, Some(disk))) => {
-            // A superblock of which libext2fs does not know a feature has its UUID all the same.
-            let glance = || filesystem::glance(&root.join("dev").join(&name)).ok().flatten().map(|g| g.uuid);
-            let uuid = Some(uuid).filter(|uuid| !uuid.is_empty()).or_else(glance).unwrap_or_default();
-            Ok(Lower { name, uuid, disk })
+    match located(root, directory) {
+        Ok(Location::Partition { name, disk, .. }) => {
+            // The kernel has mounted it: its superblock is sound.
+            let glance = filesystem::glance(&root.join("dev").join(&name));
+            let uuid = glance.map_err(|error| wrong(format!("Root cannot be read: {error:#}.")))?;
+            Ok(Lower { name, uuid: uuid.map_or(String::new(), |glance| glance.uuid), disk })
         }
-        Ok(_) => Err(wrong(
+        Ok(Location::Elsewhere(_)) => Err(wrong(
             "Root is not a partition of a disk, so the partition for changes cannot be looked for.".to_owned(),
         )),
         Err(error) => Err(wrong(format!("The disk of root could not be found: {error:#}."))),
     }
 }
 
-fn place(root: &Path, directory: &Path) -> Result<(Place, Option<PathBuf>)> {
+fn located(root: &Path, directory: &Path) -> Result<Location> {
     let directory = directory.canonicalize().with_context(|| format!("looking for {}", directory.display()))?;
     let path = root.join("proc/self/mountinfo");
     let text = fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
     let mounts = mounts::parse(&text);
     let mount = directory.to_str().and_then(|directory| mounts::at(&mounts, directory));
-    observe::place(root, mount.with_context(|| format!("nothing is mounted on {}", directory.display()))?)
+    observe::locate(root, mount.with_context(|| format!("nothing is mounted on {}", directory.display()))?)
 }
 
 /// The upper.

@@ -9,7 +9,7 @@ use crate::overlay::{self, Configuration};
 use crate::plan::decide;
 use crate::state::{self, State};
 use crate::step::Purpose;
-use crate::units::Bytes;
+use crate::units::{Bytes, MIB};
 use crate::{Exit, files, hold, maintain, mounted, observe};
 use anyhow::{Context, Result};
 use nix::sys::statvfs::statvfs;
@@ -168,7 +168,18 @@ fn gather(root: &Path) -> Result<Status> {
             "the kernel recorded {errors} errors in the upper's file system; the next restart checks it"
         ));
     }
+    if status.upper.as_ref().is_some_and(Upper::is_full) {
+        status.degrade("the upper is full: what is written next fails".to_owned());
+        status.remedy.get_or_insert_with(|| "delete something, or begin anew with `burnonce reset`".to_owned());
+    }
     Ok(status)
+}
+
+impl Upper {
+    /// Whether there is no more room than a log file needs, for anybody but root.
+    fn is_full(&self) -> bool {
+        self.available < Bytes(MIB) || self.free_inodes < 64
+    }
 }
 
 impl Status {

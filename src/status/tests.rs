@@ -98,3 +98,11 @@ fn what_was_asked_for_is_told() {
     assert!(text.contains("10:11 UTC: refused: no modules for kernel 6.2\n"), "{text}");
     assert!(text.contains("guard      none in the initramfs that booted\n"), "{text}");
 }
+
+#[test]
+fn an_upper_is_full_without_blocks_or_without_inodes() {
+    let upper = healthy().upper.unwrap();
+    assert!(!upper.is_full());
+    assert!(Upper { available: Bytes(4096), ..upper.clone() }.is_full());
+    assert!(Upper { free_inodes: 3, ..upper }.is_full());
+}
