@@ -20,7 +20,7 @@ mount -t ext4 -o ro,noload "${disk}p2" "$root"
 mount -t tmpfs modules "$root/usr/lib/modules"
 mkdir "$root/usr/lib/modules/$(uname -r)"
 mkdir /run/burnonce
-cp "$root/usr/sbin/burnonce" /run/guard
+cp "$root/usr/lib/burnonce/guard" /run/guard
 /run/guard guard --root "$root" >&2
 cat /run/burnonce/guard.json
 "#;
