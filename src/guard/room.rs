@@ -7,7 +7,7 @@ use crate::observe;
 use crate::state::State;
 use crate::tree;
 use crate::units::{Bytes, MIB};
-use crate::upper::Upper;
+use crate::upper::{self, Upper};
 use anyhow::{Context, Result};
 use nix::sys::statvfs::statvfs;
 use std::fs;
@@ -107,9 +107,8 @@ pub fn make(upper: &Upper, reserve: u64, mut state: State, log: &KernelLog, did:
 
 /// What `burnonce/reclaim` holds.
 fn leftovers(upper: &Upper) -> Vec<PathBuf> {
-    let entries =
-        fs::read_dir(upper.own("reclaim")).map(|entries| entries.filter_map(|e| Some(e.ok()?.path())).collect());
-    entries.unwrap_or_default()
+    let directory = upper.own("reclaim");
+    upper::names(&directory).unwrap_or_default().into_iter().map(|name| directory.join(name)).collect()
 }
 
 /// Deletes a generation that `state` does not name any more. An undo never goes to half a tree: it is renamed first.
