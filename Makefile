@@ -67,7 +67,12 @@ demo: setup ## burn a Debian 13 image with burnonce in it, and watch it boot
 test: setup ## test everything, in virtual machines too
 	$(MAKE) lint deny deb
 	cargo test $(elevated) --locked --workspace --exclude burnonce-vm
-	cargo test $(elevated) --locked --package burnonce-vm -- --test-threads=2 --nocapture
+	cargo test $(elevated) --locked --package burnonce-vm --lib --bins --test scenarios -- --test-threads=2 --nocapture
+
+.PHONY: test-long
+test-long: setup ## the scenarios that take an hour: lists of faults, hundreds of power cuts
+	$(MAKE) deb
+	cargo test $(elevated) --locked --package burnonce-vm --test long -- --test-threads=2 --nocapture
 
 .PHONY: test-fast
 test-fast: lint ## the part that takes under two minutes, without root

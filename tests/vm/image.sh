@@ -144,6 +144,7 @@ install_package() {
         in_root dpkg --purge overlayroot
         say "root: overlayroot purged"
     fi
+    stat -c %s "$work"/root/boot/initrd.img-* >"$work/initramfs"
     if [ -n "$pkg" ]; then
         cp "$pkg" "$work/root/package.deb"
         if [ "$overlayroot" = no ]; then
@@ -155,6 +156,7 @@ install_package() {
         say "root: $(basename "$pkg") installed"
     fi
     rm "$work/root/usr/sbin/policy-rc.d"
+    stat -c %s "$work"/root/boot/initrd.img-* >>"$work/initramfs"
     find "$work/root/var/log" -type f -delete
     if [ "$stale" = yes ]; then
         cp "$work/testbed/initrd.plain" "$(echo "$work"/root/boot/initrd.img-*)"
@@ -240,6 +242,7 @@ make_image() {
     write_table "$work/image" $(($(stat -c %s "$work/ext4") / MIB))
     dd if="$work/fat" of="$work/image" bs=1M seek=$FAT_START conv=notrunc,sparse status=none
     dd if="$work/ext4" of="$work/image" bs=1M seek=$((FAT_START + FAT_SIZE)) conv=notrunc,sparse status=none
+    mv "$work/initramfs" "${2%.img}.initramfs"
     mv "$work/image" "$2"
     say "image: $2, $(($(stat -c %s "$2") / MIB)) MiB, $(occupied "$2") of them used"
 }
@@ -248,7 +251,7 @@ make_image() {
 drop_old_images() {
     local old
     find "$cache" -maxdepth 1 -name 'image-*.img' -printf '%T@ %p\n' | sort -rn | tail -n +13 | cut -d' ' -f2- |
-        while read -r old; do rm -f "$old"; done
+        while read -r old; do rm -f "$old" "${old%.img}.initramfs"; done
 }
 
 base=$cache/base-$(base_inputs | digest).tar

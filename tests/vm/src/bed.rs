@@ -66,6 +66,13 @@ impl Bed {
         Card { path: finished }.duplicate(&self.dir.join("card.img"))
     }
 
+    /// A bed within this one, for a second node and its card.
+    pub fn within(&self, name: &str) -> Result<Bed> {
+        let dir = self.dir.join(name);
+        std::fs::create_dir(&dir).with_context(|| format!("making {}", dir.display()))?;
+        Ok(Bed { dir })
+    }
+
     /// A node with `card` in it, off.
     pub fn node(&self, card: Card) -> Node {
         Node::new(card, &self.dir)
@@ -80,7 +87,9 @@ impl Bed {
     fn remove_cards(&self) -> Result<()> {
         for entry in std::fs::read_dir(&self.dir)? {
             let path = entry?.path();
-            if path.extension().is_some_and(|extension| extension == "img") || path.ends_with("vmlinuz") {
+            if path.is_dir() {
+                Bed { dir: path }.remove_cards()?;
+            } else if path.extension().is_some_and(|extension| extension == "img") || path.ends_with("vmlinuz") {
                 std::fs::remove_file(&path).with_context(|| format!("removing {}", path.display()))?;
             }
         }

@@ -150,6 +150,17 @@ impl Card {
         self.mount_with(number, "rw")
     }
 
+    /// Changes something in the sealed image of a converted card, and seals it again.
+    pub fn edit_lower(&self, edit: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+        let device = format!("{}?offset={}", self.path.display(), self.partition(2)?.offset());
+        let feature = |word: &str| host::run(Command::new("tune2fs").args(["-O", word, &device]));
+        feature("^read-only")?;
+        let root = self.mount_writable(2)?;
+        edit(root.path())?;
+        drop(root);
+        feature("read-only").map(drop)
+    }
+
     fn mount_with(&self, number: u32, options: &str) -> Result<Mounted> {
         let partition = self.partition(number)?;
         // Two scenarios may look at the same image.
@@ -161,35 +172,6 @@ impl Card {
         let options = format!("loop,offset={offset},sizelimit={size},{options}");
         host::run(Command::new("mount").args(["-t", "ext4", "-o", &options]).arg(&self.path).arg(&dir))?;
         Ok(Mounted { dir })
-    }
-
-    /// A file of the boot partition.
-    pub fn read_boot(&self, name: &str) -> Result<Vec<u8>> {
-        Ok(host::output(self.mtool("mcopy")?.args(["-n", &format!("::{name}"), "-"]))?.stdout)
-    }
-
-    /// A text file of the boot partition; None where there is no such file.
-    pub fn boot_text(&self, name: &str) -> Result<Option<String>> {
-        let listed = host::run(self.mtool("mdir")?.args(["-b", "::"]))?;
-        if !listed.lines().any(|line| line.trim_start_matches("::/") == name) {
-            return Ok(None);
-        }
-        Ok(Some(String::from_utf8_lossy(&self.read_boot(name)?).into_owned()))
-    }
-
-    /// Puts a text file on the boot partition.
-    pub fn write_boot(&self, name: &str, text: &str) -> Result<()> {
-        let file = PathBuf::from(format!("{}.{name}", self.path.display()));
-        std::fs::write(&file, text).with_context(|| format!("writing {}", file.display()))?;
-        host::run(self.mtool("mcopy")?.arg("-o").arg(&file).arg(format!("::{name}")))?;
-        std::fs::remove_file(&file).with_context(|| format!("removing {}", file.display()))
-    }
-
-    fn mtool(&self, program: &str) -> Result<Command> {
-        let offset = self.partition(1)?.offset();
-        let mut command = Command::new(program);
-        command.env("MTOOLS_SKIP_CHECK", "1").arg("-i").arg(format!("{}@@{offset}", self.path.display()));
-        Ok(command)
     }
 
     /// The SHA-256 of partition `number`, with the bytes in `blanks` (relative to its start) taken as zero.
@@ -220,8 +202,7 @@ impl Card {
     /// The SHA-256 of the root partition, its superblock and the superblock's backups aside: a check of the file system at boot
     /// notes its time there, and sealing sets a flag.
     pub fn root_digest(&self) -> Result<String> {
-        let groups = self.partition(2)?.size * SECTOR / GROUP + 1;
-        let backups = (1..groups).filter(|&group| has_backup(group)).map(|group| group * GROUP..group * GROUP + 1024);
+        let backups = backups(self.partition(2)?.bytes()).map(|group| group * GROUP..group * GROUP + 1024);
         let blanks: Vec<_> = std::iter::once(1024..2048).chain(backups).collect();
         self.digest(2, &blanks)
     }
@@ -248,6 +229,11 @@ impl Partition {
     /// Where it starts, in bytes.
     pub fn offset(&self) -> u64 {
         self.start * SECTOR
+    }
+
+    /// Its length in bytes.
+    pub fn bytes(&self) -> u64 {
+        self.size * SECTOR
     }
 
     /// The first sector behind it.
@@ -283,16 +269,11 @@ impl Drop for Mounted {
     }
 }
 
-/// Bytes of a block group in a file system with 4 KiB blocks, which every root of the images has.
-const GROUP: u64 = 128 << 20;
+/// Bytes of a block group in a file system with 4 KiB blocks, which every root and every upper of the scenarios has.
+pub const GROUP: u64 = 128 << 20;
 
-/// sparse_super: group 1 and the powers of 3, 5 and 7 hold a backup.
-fn has_backup(group: u64) -> bool {
-    [3, 5, 7].iter().any(|&base| {
-        let mut power: u64 = 1;
-        while power < group {
-            power *= base;
-        }
-        power == group
-    })
+/// The groups of an ext4 of `bytes` that hold a backup of the superblock. sparse_super: group 1 and the powers of 3, 5 and 7.
+pub fn backups(bytes: u64) -> impl Iterator<Item = u64> {
+    let power = |group, base: u64| (0..).map(|n| base.pow(n)).take_while(|&p| p <= group).any(|p| p == group);
+    (1..bytes.div_ceil(GROUP)).filter(move |&group| [3, 5, 7].iter().any(|&base| power(group, base)))
 }

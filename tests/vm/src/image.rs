@@ -78,6 +78,15 @@ impl Image {
     pub fn as_card(&self) -> Card {
         Card { path: self.path.clone() }
     }
+
+    /// Bytes of the initramfs before the package was installed, and of the one that boots.
+    pub fn initramfs_sizes(&self) -> Result<(u64, u64)> {
+        let file = self.path.with_extension("initramfs");
+        let text = std::fs::read_to_string(&file).with_context(|| format!("reading {}", file.display()))?;
+        let sizes: Vec<u64> = text.split_whitespace().map(str::parse).collect::<Result<_, _>>()?;
+        ensure!(sizes.len() == 2, "{} says {text:?}", file.display());
+        Ok((sizes[0], sizes[1]))
+    }
 }
 
 /// burnonce's package: `BURNONCE_DEB`, or what `make deb` builds.

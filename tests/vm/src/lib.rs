@@ -7,12 +7,18 @@
 
 pub mod bed;
 pub mod card;
+pub mod checks;
 pub mod console;
+pub mod cuts;
+pub mod damage;
+pub mod fat;
 pub mod host;
 pub mod image;
+pub mod native;
 pub mod node;
 pub mod qemu;
 pub mod tree;
+pub mod writes;
 
 pub use bed::{Bed, scenario};
 pub use card::Card;

@@ -1,6 +1,7 @@
 //! A node: a card in an emulated machine, switched on and off, talked to by SSH.
 
 use std::fs;
+use std::io::Write;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -68,6 +69,9 @@ impl Node {
         self.boots += 1;
         let firmware = self.read_firmware()?;
         let port = free_port()?;
+        if let Some(log) = &self.machine.write_log {
+            fs::File::create(log).with_context(|| format!("making {}", log.display()))?;
+        }
         let mut command = self.machine.command(&self.card.path, &firmware, port);
         fs::write(self.boot_file("qemu"), format!("{command:?}\n"))?;
         if self.echo {
@@ -79,6 +83,13 @@ impl Node {
         let console = Console::capture(output, &self.boot_file("console"), self.echo)?;
         self.power = Some(Power { qemu, console, port });
         Ok(())
+    }
+
+    /// Switches it on, and cuts the power `after` QEMU was started.
+    pub fn cut(&mut self, after: Duration) -> Result<()> {
+        self.power_on()?;
+        std::thread::sleep(after);
+        self.kill()
     }
 
     /// What a Pi's firmware does: reads kernel, initramfs and command line from the card's boot partition.
@@ -212,6 +223,17 @@ impl Node {
         Ok(answer.stdout.trim_end().to_owned())
     }
 
+    /// What a login shows before the prompt.
+    pub fn login(&self) -> Result<String> {
+        let port = self.power()?.port.to_string();
+        let mut ssh = self.ssh_program("ssh");
+        ssh.args(["-tt", "-p", &port, "node@127.0.0.1"]);
+        let mut child = ssh.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().context("starting ssh")?;
+        child.stdin.take().expect("it is piped").write_all(b"exit\n").context("typing at the prompt")?;
+        let output = child.wait_with_output().context("waiting for the end of the login")?;
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
     /// Copies a file of this machine to the node.
     pub fn send(&self, file: &Path, remote: &str) -> Result<()> {
         let port = self.power()?.port.to_string();
@@ -246,6 +268,15 @@ impl Node {
     /// Shuts it down in good order.
     pub fn shutdown(&mut self) -> Result<()> {
         self.leave("poweroff", End::PowerOff)
+    }
+
+    /// Runs a command, as root, which ends with a restart of the node; it is off then.
+    pub fn restarts_by(&mut self, command: &str) -> Result<()> {
+        // The connection may break before the command has returned.
+        let answer = self.sudo(command)?;
+        let end = self.wait_off().with_context(|| format!("after {command:?}, which printed {answer:?}"))?;
+        ensure!(end == End::Reboot, "after {command:?}, which printed {answer:?}, the node went off by {end:?}");
+        Ok(())
     }
 
     /// Asks for a reboot and waits for it; the node is off then.

@@ -1,9 +1,14 @@
 //! QEMU's command line.
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::card::SECTOR;
 
 /// The machine that the card is put into.
 #[derive(Clone, Debug, Default)]
@@ -16,6 +21,20 @@ pub struct Machine {
     pub other_drives: Vec<PathBuf>,
     /// The lock switch of the card.
     pub write_protected: bool,
+    /// What the card answers with an I/O error.
+    pub faults: Vec<Fault>,
+    /// Where all writes to the card, and its flushes, are logged in order ([`crate::writes`]).
+    pub write_log: Option<PathBuf>,
+}
+
+/// Requests that fail, by QEMU's `blkdebug`.
+#[derive(Clone, Debug)]
+pub enum Fault {
+    /// Reads of these bytes of the card. Each block of 4 KiB is one rule, and each request is compared with all of them: for
+    /// ranges of a few MiB.
+    Reads(Range<u64>),
+    /// Every write.
+    Writes,
 }
 
 /// What the firmware found on the boot partition, in files that QEMU can read.
@@ -42,8 +61,8 @@ impl Machine {
         qemu.args(["-no-reboot", "-machine", MACHINE, "-m", "768", "-smp", "1"]).args(accelerator(&firmware.kernel));
         qemu.arg("-kernel").arg(&firmware.kernel).arg("-initrd").arg(&firmware.initramfs);
         qemu.args(["-append", &self.command_line(firmware)]);
-        self.other_drives.iter().for_each(|drive| attach(&mut qemu, drive, false));
-        attach(&mut qemu, card, self.write_protected);
+        self.other_drives.iter().for_each(|drive| attach(&mut qemu, file(drive, false), false));
+        attach(&mut qemu, self.wrap(file(card, self.write_protected)), self.write_protected);
         qemu.args(["-netdev", &format!("user,id=net,hostfwd=tcp:127.0.0.1:{port}-:22")]);
         qemu.args(["-device", "virtio-net-pci,netdev=net,romfile="]);
         if let Some(clock) = &self.clock {
@@ -53,18 +72,56 @@ impl Machine {
         qemu
     }
 
+    /// The card's file below what fails and what logs.
+    fn wrap(&self, mut file: Value) -> Value {
+        let rules: Vec<_> = self.faults.iter().flat_map(Fault::rules).collect();
+        if !rules.is_empty() {
+            file = json!({ "driver": "blkdebug", "read-only": self.write_protected, "image": file, "inject-error": rules });
+        }
+        if let Some(log) = &self.write_log {
+            let log = json!({ "driver": "file", "filename": log, "cache": { "direct": false, "no-flush": true } });
+            file = json!({ "driver": "blklogwrites", "file": file, "log": log, "log-sector-size": SECTOR });
+        }
+        file
+    }
+
     fn command_line(&self, firmware: &Firmware) -> String {
         let words = std::iter::once(MACHINE_WORDS).chain(self.words.iter().map(String::as_str));
         words.fold(firmware.command_line.trim().to_owned(), |line, word| format!("{line} {word}"))
     }
 }
 
-/// Adds a disk. A cut of the power is not one of this machine, so its page cache may keep what the node has flushed.
-fn attach(qemu: &mut Command, file: &Path, read_only: bool) {
+impl Fault {
+    /// Rules of blkdebug, in force from the start.
+    fn rules(&self) -> Vec<Value> {
+        const BLOCK: usize = 4096;
+        let rule = |kind: &str| json!({ "event": "none", "iotype": kind, "errno": 5 });
+        match self {
+            Fault::Writes => vec![rule("write"), rule("write-zeroes"), rule("discard")],
+            Fault::Reads(bytes) => bytes
+                .clone()
+                .step_by(BLOCK)
+                .map(|at| {
+                    let mut rule = rule("read");
+                    rule["sector"] = json!(at / SECTOR);
+                    rule
+                })
+                .collect(),
+        }
+    }
+}
+
+/// A file of this machine. A cut of the power is not one of this machine, so its page cache may keep what the node has
+/// flushed.
+fn file(path: &Path, read_only: bool) -> Value {
+    json!({ "driver": "file", "filename": path, "read-only": read_only, "cache": { "direct": false, "no-flush": true } })
+}
+
+/// Adds a disk.
+fn attach(qemu: &mut Command, file: Value, read_only: bool) {
     let id = format!("drive{}", qemu.get_args().count());
-    let read_only = if read_only { "on" } else { "off" };
-    let drive = format!("if=none,id={id},format=raw,cache=unsafe,read-only={read_only},file={}", file.display());
-    qemu.args(["-drive", &drive, "-device", &format!("virtio-blk-pci,drive={id}")]);
+    let disk = json!({ "driver": "raw", "node-name": id, "read-only": read_only, "file": file });
+    qemu.args(["-blockdev", &disk.to_string(), "-device", &format!("virtio-blk-pci,drive={id}")]);
 }
 
 /// KVM where it works, else TCG. Under TCG a plain CPU model boots in half the time that `max` takes: guests pick vector

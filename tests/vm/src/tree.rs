@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, Metadata};
+use std::hash::{DefaultHasher, Hasher};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
@@ -76,4 +77,58 @@ fn attributes(path: &Path) -> Result<BTreeMap<Vec<u8>, Vec<u8>>> {
         found.insert(name.as_bytes().to_vec(), value);
     }
     Ok(found)
+}
+
+/// All that is to be known of a file, but for its inode number and the times of access and change.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Facts {
+    mode: u32,
+    owner: (u32, u32),
+    device: u64,
+    links: u64,
+    size: u64,
+    modified: (i64, i64),
+    /// Of the content, or of where a symlink points.
+    digest: u64,
+    attributes: BTreeMap<Vec<u8>, Vec<u8>>,
+}
+
+/// The facts of every file below `root`, kept when the card goes on. The size of a directory says nothing of what it holds.
+pub fn manifest(root: &Path) -> Result<BTreeMap<PathBuf, Facts>> {
+    let mut facts = BTreeMap::new();
+    for (path, m) in walk(root)? {
+        let full = root.join(&path);
+        facts.insert(
+            path,
+            Facts {
+                mode: m.mode(),
+                owner: (m.uid(), m.gid()),
+                device: m.rdev(),
+                // A whiteout's other names are in the work directory, if anywhere.
+                links: if m.file_type().is_char_device() && m.rdev() == 0 { 0 } else { m.nlink() },
+                size: if m.is_dir() { 0 } else { m.size() },
+                modified: (m.mtime(), m.mtime_nsec()),
+                digest: digest(&full, &m)?,
+                attributes: attributes(&full)?,
+            },
+        );
+    }
+    Ok(facts)
+}
+
+/// The paths that two manifests do not agree about.
+pub fn disagreements(left: &BTreeMap<PathBuf, Facts>, right: &BTreeMap<PathBuf, Facts>) -> Vec<String> {
+    let paths: std::collections::BTreeSet<_> = left.keys().chain(right.keys()).collect();
+    paths.into_iter().filter(|&path| left.get(path) != right.get(path)).map(|path| path.display().to_string()).collect()
+}
+
+fn digest(path: &Path, metadata: &Metadata) -> Result<u64> {
+    use std::os::unix::ffi::OsStrExt;
+    let mut hasher = DefaultHasher::new();
+    if metadata.is_symlink() {
+        hasher.write(fs::read_link(path)?.as_os_str().as_bytes());
+    } else if metadata.is_file() {
+        hasher.write(&fs::read(path).with_context(|| format!("reading {}", path.display()))?);
+    }
+    Ok(hasher.finish())
 }

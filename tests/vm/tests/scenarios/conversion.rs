@@ -5,9 +5,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
-use burnonce_vm::{Card, Image, Node, Recipe, host, scenario, tree};
-
-use crate::checks;
+use burnonce_vm::{Card, Image, Node, Recipe, checks, host, scenario, tree};
 
 /// The only file that conversion changes in the image.
 const CONFIGURATION: &str = "etc/overlayroot.local.conf";
@@ -33,7 +31,7 @@ fn first_boot_to_overlay() {
         first_boot_went_to_upper(&node.card)?;
         ensure!(node.card.mount(3)?.text("overlay/root/written")? == "kept\n");
         lower_is_as_burned(&node.card, &image, &[CONFIGURATION])?;
-        third_boot_changes_nothing(&mut node)
+        third_boot_changes_nothing(&mut node, &image)
     });
 }
 
@@ -84,7 +82,7 @@ impl Untouched {
     }
 }
 
-fn third_boot_changes_nothing(node: &mut Node) -> Result<()> {
+fn third_boot_changes_nothing(node: &mut Node, image: &Image) -> Result<()> {
     let before = Untouched::of(&node.card)?;
     ensure!(node.settle(1)? == 1);
     let status = checks::is_converted(node)?;
@@ -93,9 +91,29 @@ fn third_boot_changes_nothing(node: &mut Node) -> Result<()> {
     checks::nothing_failed(node)?;
     println!("vm: a boot with nothing to do: converge took {} ms", status["converge"]["took_ms"]);
     ensure!(!node.console_log(node.boots())?.contains("burnonce: checking"), "a clean upper was checked");
+    let guard = node.sh("cat /run/burnonce/guard.json")?;
     node.shutdown()?;
     checks::upper_is_clean(&node.card)?;
     ensure!(Untouched::of(&node.card)? == before, "a boot with nothing to do has written to the card");
+    guard_is_cheap(&guard, image)
+}
+
+/// The guard costs next to nothing where there is nothing to do, and its initramfs is hardly larger.
+fn guard_is_cheap(report: &str, image: &Image) -> Result<()> {
+    let report: serde_json::Value = serde_json::from_str(report).context("reading guard.json")?;
+    let total = report["total_ms"].as_u64().context("guard.json has no total_ms")?;
+    let parts: Vec<String> = report["took_ms"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|part| format!("{} {}", part[0].as_str().unwrap_or_default(), part[1]))
+        .collect();
+    let (without, with) = image.initramfs_sizes()?;
+    let grown = with.saturating_sub(without);
+    println!("vm: guard: {total} ms ({}); initramfs {} KiB larger", parts.join(", "), grown / 1024);
+    ensure!(report["verdict"] == "upper", "{report:#}");
+    ensure!(grown <= 1 << 20, "the initramfs grew from {without} to {with} bytes");
+    ensure!(total < 50, "the guard took {total} ms: {report:#}");
     Ok(())
 }
 

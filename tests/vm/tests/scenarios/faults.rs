@@ -1,49 +1,63 @@
-//! A converted node whose upper cannot be used: it runs on memory and says so; the image stays as it was burned.
+//! A converted node whose upper cannot be used, or not as it should. The whole list of faults is in the long tests.
 
-use std::fs;
-use std::path::Path;
-use std::process::Command;
+use anyhow::{Context, ensure};
+use burnonce_vm::{Recipe, checks, damage, scenario};
 
-use anyhow::{Context, Result, ensure};
-use burnonce_vm::{Node, Recipe, host, scenario};
-
-use crate::checks;
-
-/// Lets `damage` happen to a converted card, and boots it.
-fn runs_on_memory(name: &str, damage: fn(&mut Node) -> Result<()>) {
-    scenario(name, |bed| {
+/// The partition is gone from the table.
+#[test]
+fn upper_missing() {
+    scenario("upper_missing", |bed| {
         let image = Recipe::stock().make()?;
         let mut node = bed.node(bed.converted(&image)?);
-        damage(&mut node).context("doing the damage")?;
-        let before = (node.card.first_sector()?, node.card.root_digest()?);
+        node.card.delete_partitions(&["3"])?;
+        let before = checks::burned(&node.card)?;
         ensure!(node.settle(1)? == 1);
         checks::is_on_memory(&node)?;
         checks::says(&node, 1, "runs on memory")?;
+        let login = node.login()?;
+        ensure!(login.contains("memory"), "a login shows {login:?}");
         node.shutdown()?;
-        ensure!((node.card.first_sector()?, node.card.root_digest()?) == before, "the boot has written to the image");
+        ensure!(checks::burned(&node.card)? == before, "the boot has written to the image");
         Ok(())
     });
 }
 
-#[test]
-fn upper_missing() {
-    runs_on_memory("upper_missing", |node| node.card.delete_partitions(&["3"]));
-}
-
-#[test]
-fn superblock_zeroed() {
-    runs_on_memory("superblock_zeroed", |node| node.card.write(node.card.partition(3)?.offset(), &[0; 4096]));
-}
-
+/// A full upper is no reason for memory: what burnonce holds back for this lets the node boot, and the owner make room.
 #[test]
 fn upper_full() {
-    runs_on_memory("upper_full", |node| fill(node.card.mount_writable(3)?.path()));
+    scenario("upper_full", |bed| {
+        let image = Recipe::stock().make()?;
+        let mut node = bed.node(bed.converted(&image)?);
+        let before = checks::burned(&node.card)?;
+        damage::fill_blocks(&node.card.mount_writable(3)?)?;
+        ensure!(node.settle(1)? == 1);
+        let (status, _) = checks::status(&node)?;
+        ensure!(status["mode"] == "overlay", "{status:#}");
+        ensure!(status["reasons"].to_string().contains("full"), "the status does not say that it is full: {status:#}");
+        node.sh("rm /fill-* && echo room >/root/room && sync").context("making room")?;
+        checks::is_converted(&node)?;
+        node.shutdown()?;
+        ensure!(checks::burned(&node.card)? == before, "the boot has written to the image");
+        Ok(())
+    });
 }
 
+/// `overlay.on_failure: stop`: the boot ends where the upper cannot be used.
 #[test]
-fn write_protected() {
-    runs_on_memory("write_protected", |node| {
-        node.machine.write_protected = true;
+fn stops() {
+    scenario("stops", |bed| {
+        let image = Recipe::stock().make()?;
+        let mut node = bed.node(bed.converted(&image)?);
+        node.card
+            .edit_lower(|root| Ok(std::fs::write(root.join("etc/burnonce.yaml"), "overlay:\n  on_failure: stop\n")?))?;
+        damage::zero_superblock(&node.card)?;
+        let before = checks::burned(&node.card)?;
+        node.power_on()?;
+        node.wait_for("The boot ends here")?;
+        std::thread::sleep(std::time::Duration::from_secs(5));
+        ensure!(!node.console()?.has("systemd[1]:"), "the boot went on");
+        node.kill()?;
+        ensure!(checks::burned(&node.card)? == before, "the boot has written to the image");
         Ok(())
     });
 }
@@ -66,21 +80,4 @@ fn other_disk() {
         ensure!(other.digest(3, &[])? == before, "the other disk was written");
         Ok(())
     });
-}
-
-/// Leaves not one free block, those reserved for root included.
-fn fill(upper: &Path) -> Result<()> {
-    let mut size: u64 = 1 << 30;
-    let mut number = 0;
-    while size >= 4096 {
-        // Space without content: the file that is the card stays small.
-        let file = upper.join(format!("overlay/fill-{number}"));
-        number += 1;
-        let mut fallocate = Command::new("fallocate");
-        if host::run(fallocate.arg("-l").arg(size.to_string()).arg(&file)).is_err() {
-            fs::remove_file(&file)?;
-            size /= 2;
-        }
-    }
-    Ok(())
 }

@@ -1,9 +1,7 @@
 //! Nodes that burnonce leaves as they are: they boot as they would without it, and say why.
 
 use anyhow::{Context, Result, ensure};
-use burnonce_vm::{Card, Recipe, scenario};
-
-use crate::checks;
+use burnonce_vm::{Card, Recipe, checks, scenario};
 
 /// What a refusal leaves on the boot partition for an owner who has no screen.
 fn notice(card: &Card) -> Result<String> {

@@ -1,9 +1,7 @@
 //! Changing the image of a converted node, and the package coming and going on a running one.
 
 use anyhow::{Context, Result, ensure};
-use burnonce_vm::{Node, Recipe, image, scenario};
-
-use crate::checks;
+use burnonce_vm::{Node, Recipe, checks, image, scenario};
 
 #[test]
 fn maintain() {

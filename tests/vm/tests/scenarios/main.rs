@@ -4,9 +4,11 @@
 //! sudo cargo test -p burnonce-vm --test scenarios -- --test-threads=2
 //! ```
 
-mod checks;
 mod conversion;
+mod cuts;
 mod faults;
 mod hands_off;
 mod lifecycle;
+mod requests;
+mod reset;
 mod stock;

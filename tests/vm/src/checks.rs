@@ -1,7 +1,7 @@
 //! What several scenarios look at.
 
+use crate::{Card, Node};
 use anyhow::{Context, Result, ensure};
-use burnonce_vm::{Card, Node};
 use serde_json::Value;
 
 /// The exit code of `burnonce status` on a node that does not run as it was configured.
@@ -58,7 +58,14 @@ pub fn is_on_memory(node: &Node) -> Result<Value> {
     node.sh("touch /root/writable").context("the overlay in memory is not writable")?;
     says(node, node.boots(), "DEGRADED")?;
     ensure!(node.sudo("systemctl is-failed burnonce.service")?.code == Some(0), "burnonce.service has not failed");
+    let login = node.login()?;
+    ensure!(login.contains("burnonce"), "a login shows nothing of it, but {login:?}");
     Ok(json)
+}
+
+/// What of the card no fault and no reset may change: the first sector and the root partition's blocks.
+pub fn burned(card: &Card) -> Result<(Vec<u8>, String)> {
+    Ok((card.first_sector()?, card.root_digest()?))
 }
 
 /// The upper was left clean: no journal to be replayed (`INCOMPAT_RECOVER`, bit 2 of the superblock's word at 0x60).
