@@ -6,6 +6,7 @@ use burnonce::state::{self, Kind, Request, State};
 use burnonce::upper::Upper;
 use std::fs;
 use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Resets once, so that generation 1 is set aside.
@@ -49,11 +50,11 @@ fn kept_files_that_do_not_fit_cost_nothing() {
 fn a_state_file_that_is_none_ends_in_memory() {
     let bench = Bench::new("");
     let file = |upper: &Upper| upper.root().join(state::PATH);
-    let make: [(&str, &dyn Fn(&Upper)); 4] = [
-        ("a pipe", &|upper| nix::unistd::mkfifo(&file(upper), nix::sys::stat::Mode::S_IRWXU).unwrap()),
-        ("a link to what has no end", &|upper| symlink("/dev/zero", file(upper)).unwrap()),
-        ("a directory", &|upper| fs::create_dir(file(upper)).unwrap()),
-        ("huge", &|upper| fs::File::create(file(upper)).unwrap().set_len(64 << 30).unwrap()),
+    let make: [(&str, fn(PathBuf)); 4] = [
+        ("a pipe", |path| nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap()),
+        ("a link to what has no end", |path| symlink("/dev/zero", path).unwrap()),
+        ("a directory", |path| fs::create_dir(path).unwrap()),
+        ("huge", |path| fs::File::create(path).unwrap().set_len(64 << 30).unwrap()),
     ];
     for (what, make) in make {
         bench.write(|upper| {
@@ -63,7 +64,7 @@ fn a_state_file_that_is_none_ends_in_memory() {
             } else {
                 fs::remove_file(&path).unwrap()
             }
-            make(upper);
+            make(path);
         });
         let log = bench.root.with_file_name("kmsg-hostile");
         fs::write(&log, "").unwrap();
@@ -79,7 +80,7 @@ fn a_state_file_that_is_none_ends_in_memory() {
         let console = fs::read_to_string(&log).unwrap();
         let _ = Command::new("umount").arg("/run/burnonce/check").output();
         assert_eq!(output.status.code(), Some(0), "{what}: {}{console}", super::text(&output));
-        let report = super::report::read(std::path::Path::new("/")).unwrap().unwrap();
+        let report = super::report::read(Path::new("/")).unwrap().unwrap();
         assert_eq!(report.verdict, Verdict::Memory, "{what}: {console}");
     }
 }
@@ -182,7 +183,7 @@ fn what_has_a_name_of_ours_is_out_of_the_way() {
     let sound = bench.keep("sound.img");
     let mut wrong = Vec::new();
     for (what, damage) in damages {
-        bench.write(|upper| damage(upper));
+        bench.write(damage);
         let first = bench.upper();
         let second = bench.upper();
         bench.write(|upper| {
