@@ -83,7 +83,9 @@ pub fn make(upper: &Upper, reserve: u64, mut state: State, log: &KernelLog, did:
         }
         delete(&left, "what was left of an earlier generation", log, did);
     }
-    while !enough(wanted) && !state.set_aside.is_empty() {
+    // Where an exchange is not in the books yet, a number there may be that of the generation in use, and its place hold the one before.
+    let in_the_books = Upper::number(&upper.overlay())? == state.generation;
+    while in_the_books && !enough(wanted) && !state.set_aside.is_empty() {
         let number = state.set_aside.remove(0).number;
         if let Err(error) = forget(upper, &state, number, log, did) {
             log.error(format_args!("generation {number} could not be deleted: {error:#}"));

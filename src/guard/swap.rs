@@ -193,7 +193,7 @@ impl Swap<'_> {
     fn no_modules(&self, place: &str) -> String {
         format!(
             "{place} has no modules of the running kernel {} and would not boot with it; \
-             burnonce maintain apt full-upgrade brings image and boot partition together",
+             burnonce maintain apt update, and then apt full-upgrade, brings image and boot partition together",
             self.kernel
         )
     }

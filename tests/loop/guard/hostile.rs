@@ -1,11 +1,14 @@
 //! Uppers as nobody makes them on purpose: the guard comes to an end, loses no generation and mixes none.
 
 use super::{Bench, asked, fill, names, request};
+use burnonce::guard::kernel_log::KernelLog;
 use burnonce::guard::report::Verdict;
+use burnonce::guard::room;
 use burnonce::state::{self, Kind, Request, State};
 use burnonce::upper::Upper;
 use std::fs;
 use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Resets once, so that generation 1 is set aside.
@@ -45,15 +48,17 @@ fn kept_files_that_do_not_fit_cost_nothing() {
     });
 }
 
+type Make = fn(PathBuf);
+
 #[test]
 fn a_state_file_that_is_none_ends_in_memory() {
     let bench = Bench::new("");
     let file = |upper: &Upper| upper.root().join(state::PATH);
-    let make: [(&str, &dyn Fn(&Upper)); 4] = [
-        ("a pipe", &|upper| nix::unistd::mkfifo(&file(upper), nix::sys::stat::Mode::S_IRWXU).unwrap()),
-        ("a link to what has no end", &|upper| symlink("/dev/zero", file(upper)).unwrap()),
-        ("a directory", &|upper| fs::create_dir(file(upper)).unwrap()),
-        ("huge", &|upper| fs::File::create(file(upper)).unwrap().set_len(64 << 30).unwrap()),
+    let make: [(&str, Make); 4] = [
+        ("a pipe", |path| nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap()),
+        ("a link to what has no end", |path| symlink("/dev/zero", path).unwrap()),
+        ("a directory", |path| fs::create_dir(path).unwrap()),
+        ("huge", |path| fs::File::create(path).unwrap().set_len(64 << 30).unwrap()),
     ];
     for (what, make) in make {
         bench.write(|upper| {
@@ -63,7 +68,7 @@ fn a_state_file_that_is_none_ends_in_memory() {
             } else {
                 fs::remove_file(&path).unwrap()
             }
-            make(upper);
+            make(path);
         });
         let log = bench.root.with_file_name("kmsg-hostile");
         fs::write(&log, "").unwrap();
@@ -79,7 +84,7 @@ fn a_state_file_that_is_none_ends_in_memory() {
         let console = fs::read_to_string(&log).unwrap();
         let _ = Command::new("umount").arg("/run/burnonce/check").output();
         assert_eq!(output.status.code(), Some(0), "{what}: {}{console}", super::text(&output));
-        let report = super::report::read(std::path::Path::new("/")).unwrap().unwrap();
+        let report = super::report::read(Path::new("/")).unwrap().unwrap();
         assert_eq!(report.verdict, Verdict::Memory, "{what}: {console}");
     }
 }
@@ -182,7 +187,7 @@ fn what_has_a_name_of_ours_is_out_of_the_way() {
     let sound = bench.keep("sound.img");
     let mut wrong = Vec::new();
     for (what, damage) in damages {
-        bench.write(|upper| damage(upper));
+        bench.write(damage);
         let first = bench.upper();
         let second = bench.upper();
         bench.write(|upper| {
@@ -202,4 +207,30 @@ fn what_has_a_name_of_ours_is_out_of_the_way() {
         bench.restore(&sound);
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+/// An undo whose exchange is done and whose books could not be written.
+#[test]
+fn room_is_not_taken_from_an_exchange_that_is_not_in_the_books() {
+    let bench = Bench::new("");
+    with_one_aside(&bench);
+    bench.write(|upper| {
+        // As after a cut between the exchange and the books.
+        request(upper, "u", Kind::Undo);
+        fs::rename(upper.overlay(), upper.own("two")).unwrap();
+        fs::rename(upper.generation(1).join("overlay"), upper.overlay()).unwrap();
+        fs::rename(upper.own("two"), upper.generation(1).join("overlay")).unwrap();
+        let state = upper.state().unwrap();
+        fill(&upper.overlay());
+        let log = KernelLog::of(Path::new("/proc"));
+        let reserve = room::reserve(Path::new("/"), bench.device().trim_start_matches("/dev/"));
+        assert!(room::is_short(upper, reserve, &state).unwrap());
+        let _ = room::make(upper, reserve, state, &log, &mut Vec::new());
+        assert_eq!(names(&upper.generation(1).join("overlay")), ["second"]);
+    });
+    bench.upper();
+    bench.write(|upper| {
+        assert_eq!(upper.state().unwrap().generation, 1);
+        assert!(names(&upper.overlay()).contains(&"first".to_owned()));
+    });
 }
