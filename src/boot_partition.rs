@@ -2,7 +2,7 @@
 
 use crate::apply::RUN;
 use crate::files;
-use crate::mounted::Mounted;
+use crate::mounted::{self, Mounted};
 use crate::mounts;
 use crate::observation::{Disk, Place};
 use anyhow::{Context, Result, bail};
@@ -30,11 +30,14 @@ impl Boot {
     /// Makes it take writes, where it was mounted here.
     ///
     /// # Errors
-    /// The card takes no writes.
+    /// The card takes no writes, or the boot mounted it read-only.
     pub fn make_writable(&self) -> Result<()> {
         match self {
             Boot::Here(mounted) => mounted.make_writable(),
             // As the boot mounted it.
+            Boot::Already(directory) if mounted::is_read_only(directory)? => {
+                bail!("the boot partition is mounted read-only on {}", directory.display())
+            }
             Boot::Already(_) => Ok(()),
         }
     }

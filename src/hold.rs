@@ -74,6 +74,7 @@ Explanation: Made by burnonce. This node runs on an overlay: what is installed h
 Explanation: overlay, but a kernel goes to the boot partition, which the image below shares. After
 Explanation: a reset that kernel would have no modules. To upgrade these packages in the image, and
 Explanation: the boot partition with it:
+Explanation:     burnonce maintain apt update
 Explanation:     burnonce maintain apt full-upgrade
 Explanation: To hold nothing: `overlay: {{hold: false}}` in /etc/burnonce.yaml; the next boot removes this file.
 Package: {packages}

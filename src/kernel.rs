@@ -49,7 +49,7 @@ fn lacks(trees: &[&Path]) -> String {
     there.dedup();
     let there = if there.is_empty() { "none at all".to_owned() } else { there.join(", ") };
     format!(
-        "the image has no modules for it (it has {there}): run `burnonce maintain apt full-upgrade`, restart, and try again then"
+        "the image has no modules for it (it has {there}): run `burnonce maintain apt update` and `burnonce maintain apt full-upgrade`, restart, and try again then"
     )
 }
 

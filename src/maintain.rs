@@ -6,6 +6,7 @@
 use crate::config::{self, Config};
 use crate::files;
 use crate::mounted;
+use crate::mounts;
 use crate::observation::{Observation, Place, Root};
 use crate::output::tell;
 use crate::overlay::{self, Configuration};
@@ -26,7 +27,9 @@ use std::time::Duration;
 /// Tells the package's scripts that they run inside.
 pub const ENVIRONMENT: &str = "BURNONCE_MAINTAIN";
 /// What the tree of the lower needs from the running system.
-const BORROWED: [&str; 5] = ["/dev", "/proc", "/sys", "/run", "/boot/firmware"];
+const BORROWED: [&str; 5] = ["/dev", "/proc", "/sys", "/run", BOOT];
+/// Where the boot partition is mounted.
+const BOOT: &str = "/boot/firmware";
 
 /// Where a running `maintain` holds its lock.
 const LOCK: &str = "/run/burnonce/maintain.lock";
@@ -107,6 +110,10 @@ fn open(device: &Path, lower: &Path) -> Result<()> {
 fn enter(lower: &Path, command: &[String]) -> Result<Exit> {
     for directory in BORROWED {
         let inside = files::below(lower, directory);
+        if directory == BOOT && !inside.exists() && is_mount_point(directory)? {
+            // systemd has made it in the overlay: an upgrade of the kernel here is for the boot partition, too.
+            fs::create_dir_all(&inside).with_context(|| format!("making {}", inside.display()))?;
+        }
         if Path::new(directory).is_dir() && inside.is_dir() {
             bind(Path::new(directory), &inside)?;
         }
@@ -129,6 +136,12 @@ fn enter(lower: &Path, command: &[String]) -> Result<Exit> {
         return Ok(Exit::Failed);
     }
     Ok(Exit::Of(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1)))
+}
+
+/// Whether something is mounted on this directory.
+fn is_mount_point(directory: &str) -> Result<bool> {
+    let text = fs::read_to_string("/proc/self/mountinfo").context("reading /proc/self/mountinfo")?;
+    Ok(mounts::parse(&text).iter().any(|mount| mount.mount_point == directory))
 }
 
 fn bind(from: &Path, to: &Path) -> Result<()> {

@@ -19,7 +19,7 @@ use crate::state::{self, State};
 use anyhow::{Context, Result};
 use nix::errno::Errno;
 use std::fs;
-use std::io::Read;
+use std::io::{self, Read};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -46,6 +46,9 @@ pub const DIRECTORIES: [&str; 12] = [
     "burnonce/spare/overlay-workdir",
     "burnonce/spare/overlay-workdir/_",
 ];
+
+/// The longest state.json that is read, in bytes. With nine generations and many patterns it has a few thousand.
+const LONGEST_STATE: u64 = 1 << 20;
 
 /// The content of the ballast, 1 MiB. Not zeroes, for which mke2fs would leave a hole.
 pub fn ballast() -> Vec<u8> {
@@ -94,15 +97,36 @@ impl Upper {
     /// # Errors
     /// It is not there, cannot be read, or is not for this agent.
     pub fn state(&self) -> Result<State> {
-        let path = self.root.join(state::PATH);
-        let mut text = String::new();
-        fs::OpenOptions::new()
-            .read(true)
-            .custom_flags(nix::libc::O_NOATIME)
-            .open(&path)
-            .and_then(|mut file| file.read_to_string(&mut text))
-            .with_context(|| format!("reading {}", path.display()))?;
+        let text = self.state_text().with_context(|| format!("reading {}", self.root.join(state::PATH).display()))?;
         state::parse(&text)
+    }
+
+    /// The text of state.json. A boot must get to its end whatever has that name: nothing is waited for (a pipe), followed (a link), or
+    /// read without an end.
+    ///
+    /// # Errors
+    /// `InvalidData`: it is no such file; those of open(2) and read(2).
+    pub fn state_text(&self) -> io::Result<String> {
+        let none = |why: &str| io::Error::new(io::ErrorKind::InvalidData, why);
+        let opened = fs::OpenOptions::new()
+            .read(true)
+            .custom_flags(nix::libc::O_NOATIME | nix::libc::O_NOFOLLOW | nix::libc::O_NONBLOCK)
+            .open(self.root.join(state::PATH));
+        let file = match opened {
+            Err(error) if matches!(error.raw_os_error(), Some(nix::libc::ELOOP | nix::libc::ENXIO)) => {
+                return Err(none("it is no file"));
+            }
+            opened => opened?,
+        };
+        if !file.metadata()?.is_file() {
+            return Err(none("it is no file"));
+        }
+        let mut bytes = Vec::new();
+        file.take(LONGEST_STATE + 1).read_to_end(&mut bytes)?;
+        if bytes.len() as u64 > LONGEST_STATE {
+            return Err(none("it is too long"));
+        }
+        String::from_utf8(bytes).map_err(|_| none("it is no UTF-8 text"))
     }
 
     /// Replaces state.json. On a full file system the ballast is deleted for it.

@@ -17,7 +17,7 @@ struct Card {
 impl Card {
     fn new() -> Card {
         let directory = tempfile::tempdir().unwrap();
-        for part in ["boot", "upper/burnonce"] {
+        for part in ["boot", "upper/burnonce", "upper/overlay"] {
             fs::create_dir_all(directory.path().join(part)).unwrap();
         }
         let card = Card { directory, config: Config::default(), guarded: true, kernel: None, said: String::new() };
@@ -102,6 +102,7 @@ impl Card {
             });
             (state.generation, state.began, state.user_data) = (state.generation + 1, 0, None);
             state.fresh = done.request.kind == Kind::Reset;
+            Upper::set_number(&self.upper().overlay(), state.generation).unwrap();
         }
         self.upper().write_state(&state).unwrap();
         self.boot_after(Some(done))

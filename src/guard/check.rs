@@ -5,7 +5,7 @@ use crate::command::Program;
 use crate::mounted::Mounted;
 use crate::state::{self, State};
 use crate::upper::Upper;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use std::fs;
 use std::io::ErrorKind;
 use std::path::Path;
@@ -78,17 +78,17 @@ pub fn look(device: &Path, directory: &Path, lower_uuid: &str) -> Result<(Mounte
 fn state(upper: &Upper, device: &Path, lower_uuid: &str) -> Result<State, Failure> {
     let name = device.display();
     let unusable = |why: String, remedy: &str| Err(Failure::Unusable(Problem::new(why, remedy)));
-    let path = upper.root().join(state::PATH);
-    let bytes = match fs::read(&path) {
+    let text = match upper.state_text() {
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
             return unusable(
                 format!("{name} is labelled burnonce, but was not made by it (it has no {}).", state::PATH),
                 "burnonce plan shows what the card holds.",
             );
         }
-        read => read.with_context(|| format!("reading {}", path.display()))?,
+        Err(error) if error.kind() == ErrorKind::InvalidData => Err(anyhow!("state.json cannot be read: {error}")),
+        read => Ok(read.with_context(|| format!("reading {}", upper.root().join(state::PATH).display()))?),
     };
-    let state = match state::parse(&String::from_utf8_lossy(&bytes)) {
+    let state = match text.and_then(|text| state::parse(&text)) {
         Ok(state) => state,
         Err(error) => {
             return unusable(

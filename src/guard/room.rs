@@ -7,7 +7,7 @@ use crate::observe;
 use crate::state::State;
 use crate::tree;
 use crate::units::{Bytes, MIB};
-use crate::upper::Upper;
+use crate::upper::{self, Upper};
 use anyhow::{Context, Result};
 use nix::sys::statvfs::statvfs;
 use std::fs;
@@ -83,7 +83,9 @@ pub fn make(upper: &Upper, reserve: u64, mut state: State, log: &KernelLog, did:
         }
         delete(&left, "what was left of an earlier generation", log, did);
     }
-    while !enough(wanted) && !state.set_aside.is_empty() {
+    // Where an exchange is not in the books yet, a number there may be that of the generation in use, and its place hold the one before.
+    let in_the_books = Upper::number(&upper.overlay())? == state.generation;
+    while in_the_books && !enough(wanted) && !state.set_aside.is_empty() {
         let number = state.set_aside.remove(0).number;
         if let Err(error) = forget(upper, &state, number, log, did) {
             log.error(format_args!("generation {number} could not be deleted: {error:#}"));
@@ -107,9 +109,8 @@ pub fn make(upper: &Upper, reserve: u64, mut state: State, log: &KernelLog, did:
 
 /// What `burnonce/reclaim` holds.
 fn leftovers(upper: &Upper) -> Vec<PathBuf> {
-    let entries =
-        fs::read_dir(upper.own("reclaim")).map(|entries| entries.filter_map(|e| Some(e.ok()?.path())).collect());
-    entries.unwrap_or_default()
+    let directory = upper.own("reclaim");
+    upper::names(&directory).unwrap_or_default().into_iter().map(|name| directory.join(name)).collect()
 }
 
 /// Deletes a generation that `state` does not name any more. An undo never goes to half a tree: it is renamed first.

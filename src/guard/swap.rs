@@ -74,7 +74,12 @@ impl Swap<'_> {
                 self.sync(pace)?;
                 self.finish(&mut ending, number, pace)?;
             }
-            Err(error) => self.refuse(&mut ending, request, &error, pace)?,
+            Err(error) => {
+                if request.kind == Kind::Reset {
+                    self.clear_next(pace)?;
+                }
+                self.refuse(&mut ending, request, &error, pace)?;
+            }
         }
         Ok(ending)
     }
@@ -85,7 +90,8 @@ impl Swap<'_> {
         let (pair, number) = match request.kind {
             Kind::Reset => {
                 ensure!(kernel::has_modules(self.lower, self.kernel), self.no_modules("the image"));
-                let number = 1 + state.set_aside.iter().map(|g| g.number).fold(state.generation, u32::max);
+                let last = state.set_aside.iter().map(|g| g.number).fold(state.generation, u32::max);
+                let number = last.checked_add(1).context("there is no number left for another generation")?;
                 let pair = self.new_pair(number, pace)?;
                 pace();
                 let kept = keep::carry(&overlay, &pair.join("overlay"), &request.keep)
@@ -136,6 +142,19 @@ impl Swap<'_> {
         Ok(next)
     }
 
+    /// Deletes what was copied for a reset that is refused: it would take the room that the node needs. The pair stays, for a full file
+    /// system may not get another one.
+    fn clear_next(&self, pace: &mut Pace) -> Result<()> {
+        let overlay = self.upper.own("next").join("overlay");
+        if !is_directory(&overlay) || is_empty(&overlay) {
+            return Ok(());
+        }
+        pace();
+        tree::remove(&overlay)?;
+        make(&overlay, pace)?;
+        self.sync(pace)
+    }
+
     /// A new, empty work directory in the place of a generation's old one.
     fn new_workdir(&self, pair: &Path, pace: &mut Pace) -> Result<()> {
         let workdir = pair.join("overlay-workdir");
@@ -174,7 +193,7 @@ impl Swap<'_> {
     fn no_modules(&self, place: &str) -> String {
         format!(
             "{place} has no modules of the running kernel {} and would not boot with it; \
-             burnonce maintain apt full-upgrade brings image and boot partition together",
+             burnonce maintain apt update, and then apt full-upgrade, brings image and boot partition together",
             self.kernel
         )
     }
@@ -200,11 +219,15 @@ impl Swap<'_> {
             return Ok(());
         }
         if moved {
-            if aside.exists() {
-                pace();
-                self.upper.discard(&aside)?;
+            let generations = self.upper.own("generations");
+            // Whatever has the place, it is none of the generations: their numbers are their own.
+            for taken in [Some(&generations).filter(|path| !is_directory(path)), Some(&aside)].into_iter().flatten() {
+                if fs::symlink_metadata(taken).is_ok() {
+                    pace();
+                    self.upper.discard(taken)?;
+                }
             }
-            make(&self.upper.own("generations"), pace)?;
+            make(&generations, pace)?;
             pace();
             fs::rename(&pair, &aside).with_context(|| format!("renaming {}", pair.display()))?;
             self.sync(pace)?;
@@ -217,8 +240,7 @@ impl Swap<'_> {
         (state.generation, state.began, state.fresh, state.user_data) = (present, began, kind == Kind::Reset, None);
         let done = request.map(|request| Done { request, refused: None });
         state.last = done.clone().or(state.last.take());
-        pace();
-        self.upper.write_state(state)?;
+        self.write_books(state, &mut ending.said, pace)?;
         ending.said.push(match kind {
             Kind::Reset => {
                 format!("reset: generation {present} begins; the one before is kept for `burnonce undo`")
@@ -227,6 +249,33 @@ impl Swap<'_> {
         });
         ending.request = done.or(ending.request.take());
         Ok(())
+    }
+
+    /// Writes state.json after an exchange. Where nothing is free for it, not even the ballast, the room comes from what nobody needs, then
+    /// from the generations that are kept for an undo, the oldest first: without the books this exchange would never come to its end.
+    fn write_books(&self, state: &mut State, said: &mut Vec<String>, pace: &mut Pace) -> Result<()> {
+        loop {
+            pace();
+            let full = match self.upper.write_state(state) {
+                Err(error) if upper::is_full(&error) => error,
+                written => return written,
+            };
+            let left = upper::names(&self.upper.own("reclaim"))?.into_iter().next();
+            let path = match left.map(|name| self.upper.own("reclaim").join(name)) {
+                Some(left) => left,
+                None if state.set_aside.is_empty() => return Err(full),
+                None => {
+                    let number = state.set_aside.remove(0).number;
+                    said.push(format!("deleted generation {number}, which was kept for an undo, for room"));
+                    pace();
+                    let Some(moved) = self.upper.discard(&self.upper.generation(number))? else { continue };
+                    moved
+                }
+            };
+            self.sync(pace)?;
+            tree::remove(&path)?;
+            self.sync(pace)?;
+        }
     }
 
     fn refuse(&self, ending: &mut Ending, request: Request, error: &anyhow::Error, pace: &mut Pace) -> Result<()> {

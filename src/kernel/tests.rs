@@ -161,7 +161,10 @@ fn the_image_needs_the_modules_of_what_boots_next() {
             (None, None) => {}
             (Some(error), Some(expected)) => {
                 assert!(error.contains(expected), "{what}: {error}");
-                let has = format!("(it has {}): run `burnonce maintain apt full-upgrade`", modules.join(", "));
+                let has = format!(
+                    "(it has {}): run `burnonce maintain apt update` and `burnonce maintain apt full-upgrade`",
+                    modules.join(", ")
+                );
                 assert!(error.contains(&has), "{what}: {error}");
             }
             _ => panic!("{what}: {error:?}"),

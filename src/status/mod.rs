@@ -7,7 +7,7 @@ use crate::observation::{Observation, Place, Root};
 use crate::output::print;
 use crate::overlay::{self, Configuration};
 use crate::plan::decide;
-use crate::state::{self, State};
+use crate::state::State;
 use crate::step::Purpose;
 use crate::units::{Bytes, MIB};
 use crate::{Exit, files, hold, maintain, mounted, observe};
@@ -130,7 +130,7 @@ fn gather(root: &Path) -> Result<Status> {
         Root::Overlay { upper: Some(device), upper_writable, .. } => Some(upper(root, device, *upper_writable)?),
         _ => None,
     };
-    let state = upper.as_ref().map(|_| read_state(root));
+    let state = upper.as_ref().map(|_| crate::upper::Upper::at(files::below(root, overlay::UPPER)).state());
     let (mut health, mut reasons, mut remedy) = judge(&seen, &loaded, converge.as_ref());
     if maintain::is_at_work(root) {
         (health, reasons, remedy) = (Health::InMaintenance, vec![maintain::AT_WORK.to_owned()], None);
@@ -262,12 +262,6 @@ fn upper(root: &Path, device: &str, writable: bool) -> Result<Upper> {
         writable,
         errors: fs::read_to_string(errors).ok().and_then(|t| t.trim().parse().ok()).unwrap_or(0),
     })
-}
-
-fn read_state(root: &Path) -> Result<State> {
-    let path = files::below(root, overlay::UPPER).join(state::PATH);
-    let text = fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
-    state::parse(&text)
 }
 
 #[cfg(test)]

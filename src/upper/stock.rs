@@ -1,7 +1,7 @@
 //! What an upper partition has ready for a reset of a full file system, and the place where things go that are not needed any more.
 
 use super::{DIRECTORIES, Upper, ballast};
-use crate::mounted;
+use crate::{files, mounted};
 use anyhow::{Context, Result};
 use nix::dir::Dir;
 use nix::errno::Errno;
@@ -26,10 +26,17 @@ impl Upper {
         // All but the spare's, which comes as a whole.
         for directory in DIRECTORIES.iter().filter(|name| !name.starts_with("burnonce/spare")) {
             let path = self.root.join(directory);
-            if !path.is_dir() {
-                make_directory(&path)?;
-                done = true;
+            if path.is_dir() && (!is_link(&path) || !directory.starts_with("burnonce/")) {
+                continue;
             }
+            if *directory == "burnonce/reclaim" {
+                self.make_reclaim()?;
+            } else {
+                // What has its name is in the way.
+                self.discard(&path)?;
+                make_directory(&path)?;
+            }
+            done = true;
         }
         let spare = self.own("spare");
         if !is_spare(&spare)? {
@@ -60,11 +67,7 @@ impl Upper {
     /// # Errors
     /// The file system takes no writes.
     pub fn discard(&self, path: &Path) -> Result<Option<PathBuf>> {
-        let reclaim = self.own("reclaim");
-        if !reclaim.exists() {
-            // burnonce 0.1.0 made none.
-            make_directory(&reclaim)?;
-        }
+        self.make_reclaim()?;
         let to = self.free_name(path.file_name().unwrap_or(OsStr::new("nameless")))?;
         match fs::rename(path, &to) {
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
@@ -73,6 +76,17 @@ impl Upper {
                 Ok(Some(to))
             }
         }
+    }
+
+    /// Makes `reclaim/` where it is not there: burnonce 0.1.0 made none. A link has no business there: what it leads to would be deleted.
+    fn make_reclaim(&self) -> Result<()> {
+        let reclaim = self.own("reclaim");
+        match fs::symlink_metadata(&reclaim) {
+            Ok(metadata) if metadata.is_dir() => return Ok(()),
+            Ok(_) => files::remove(&reclaim).map(drop)?,
+            Err(_) => {}
+        }
+        make_directory(&reclaim)
     }
 
     /// A path in `reclaim/` that is not taken: a generation's number comes again after an undo, and what had it before may still be there.
@@ -95,15 +109,21 @@ impl Upper {
     }
 }
 
-/// The names in a directory; none, where there is none. Reading leaves no access time behind, so a look writes nothing to the card.
+fn is_link(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_symlink())
+}
+
+/// The names in a directory; none, where there is none or only a link to one. Reading leaves no access time behind, so a look writes nothing to the card.
 ///
 /// # Errors
 /// The directory cannot be read.
 pub(crate) fn names(directory: &Path) -> Result<Vec<OsString>> {
     let reading = || format!("reading {}", directory.display());
-    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOATIME | OFlag::O_CLOEXEC;
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_NOATIME | OFlag::O_CLOEXEC;
     let mut opened = match Dir::open(directory, flags, Mode::empty()) {
         Err(Errno::ENOENT) => return Ok(Vec::new()),
+        // O_DIRECTORY and O_NOFOLLOW together (open(2)).
+        Err(Errno::ENOTDIR | Errno::ELOOP) if is_link(directory) => return Ok(Vec::new()),
         opened => opened.with_context(reading)?,
     };
     let mut names = Vec::new();

@@ -1,6 +1,7 @@
 //! The guard on a card in a loop device, run as the initramfs runs it: root is mounted read-only somewhere, `/run` is empty memory.
 //! What it finds at `/` is the test machine's, but for the kernel's log and command line.
 
+mod hostile;
 mod requests;
 
 use crate::card::{Card, forget_partitions, run, text};
@@ -173,6 +174,13 @@ fn request(upper: &Upper, id: &str, kind: Kind) {
 
 fn asked(id: &str, kind: Kind) -> Request {
     Request { id: id.to_owned(), kind, by: Trigger::Command, at: 1_700_000_000, keep: Vec::new() }
+}
+
+fn names(directory: &Path) -> Vec<String> {
+    let mut names: Vec<String> =
+        fs::read_dir(directory).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
 }
 
 /// Takes what is left on a file system, in steps that get smaller.

@@ -107,3 +107,31 @@ fn a_second_maintain_waits_or_is_refused() {
     eprintln!("{:?} {} first {killed:?} {end:?}", second.status, text(&second));
     assert!(killed.is_none(), "the second one ended the first one's command");
 }
+
+/// An image in whose root systemd makes the directory for the boot partition: it would be in the overlay alone, and an upgrade of the kernel
+/// in the image would not reach the boot partition.
+#[test]
+fn the_boot_partition_is_there_though_the_image_has_no_directory_for_it() {
+    let mut card = Card::burned(2048);
+    let node = card.boot(false);
+    run("mount", &["-o", "remount,rw", node.to_str().unwrap()]);
+    fs::remove_dir(node.join("boot/firmware")).unwrap();
+    run("mount", &["-o", "remount,ro", node.to_str().unwrap()]);
+    let out = card.burnonce(&["converge", "--no-reboot"]);
+    assert_eq!(out.status.code(), Some(0), "{}", text(&out));
+    card.eject();
+    let node = card.boot(true);
+    let boot = node.join("boot/firmware");
+    let image = node.join("media/root-ro/boot/firmware");
+    for (mounted, there) in [(false, false), (true, true)] {
+        fs::create_dir_all(&boot).unwrap();
+        if mounted {
+            run("mount", &["-t", "tmpfs", "boot", boot.to_str().unwrap()]);
+        }
+        let out = card.burnonce(&["maintain", "/usr/sbin/blkid", "-V"]);
+        assert_eq!(out.status.code(), Some(0), "{}", text(&out));
+        assert_eq!(image.is_dir(), there, "{}", text(&out));
+    }
+    run("umount", &[boot.to_str().unwrap()]);
+    card.eject();
+}

@@ -284,3 +284,21 @@ fn a_tree_goes_with_all_that_is_in_it_but_not_past_a_mount() {
     tree::remove(&top).unwrap();
     assert!(fs::symlink_metadata(&top).is_err() && outside.join("kept").exists());
 }
+
+/// What a link leads to is somebody's: here the upper that is in use.
+#[test]
+fn a_link_in_the_place_of_a_directory_of_ours_is_not_followed() {
+    let (card, upper) = node(&[3, 4], "");
+    fs::remove_dir(upper.own("reclaim")).unwrap();
+    symlink("../overlay", upper.own("reclaim")).unwrap();
+    fs::remove_dir_all(upper.own("spare")).unwrap();
+    symlink("generations/4", upper.own("spare")).unwrap();
+    let before = names(&upper.overlay());
+    assert!(before.contains(&"etc".to_owned()), "{before:?}");
+    reclaim(&card);
+    assert_eq!(names(&upper.overlay()), before);
+    assert_eq!(names(&upper.own("generations")), ["4"]);
+    assert_eq!(names(&upper.generation(4).join("overlay/etc")).len(), 10);
+    assert_eq!(names(&upper.own("reclaim")), [""; 0]);
+    assert_stocked(&upper);
+}

@@ -28,6 +28,7 @@ fn set_one_aside(node: &Path) {
     fs::write(first.join("first"), "1").unwrap();
     let generation =
         Generation { number: 1, began: 0, ended: 1_793_614_260, kind: Kind::Reset, by: Trigger::File, size: None };
+    Upper::set_number(&upper.overlay(), 2).unwrap();
     let state = State { generation: 2, set_aside: vec![generation], ..upper.state().unwrap() };
     upper.write_state(&state).unwrap();
 }
@@ -83,7 +84,7 @@ fn nothing_is_recorded_where_a_check_fails() {
     let refused = card.burnonce(&yes);
     assert_refused(
         &refused,
-        "the image has no modules for it (it has 6.1.0-other): run `burnonce maintain apt full-upgrade`",
+        "the image has no modules for it (it has 6.1.0-other): run `burnonce maintain apt update` and `burnonce maintain apt full-upgrade`",
     );
     // An undo may find them in the upper that it goes back to.
     set_one_aside(&node);

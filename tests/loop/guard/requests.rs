@@ -1,6 +1,6 @@
 //! Requests, and a full upper.
 
-use super::{Bench, asked, fill, modules, request};
+use super::{Bench, asked, fill, modules, names, request};
 use crate::card::run;
 use burnonce::state::{Generation, Kind, Trigger};
 use burnonce::upper::Upper;
@@ -59,13 +59,6 @@ fn a_reset_an_undo_and_the_undo_of_an_undo() {
 }
 
 /// The names in a directory, sorted.
-fn names(directory: &Path) -> Vec<String> {
-    let mut names: Vec<String> =
-        fs::read_dir(directory).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
-    names.sort();
-    names
-}
-
 #[test]
 fn a_request_that_cannot_be_carried_out_is_refused_and_the_node_goes_on() {
     let bench = Bench::new("");
