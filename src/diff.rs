@@ -32,6 +32,7 @@ pub mod fold;
 pub mod layers;
 pub mod package;
 mod place;
+pub mod stat;
 mod text;
 pub mod walk;
 
