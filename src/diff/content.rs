@@ -2,7 +2,7 @@
 
 use super::layers::{self, Layers, Located};
 use super::stat::Stat;
-use super::text::escaped;
+use crate::output::escaped;
 use crate::units::{Bytes, MIB};
 use anyhow::{Context, Result, bail};
 use similar::TextDiff;
