@@ -12,6 +12,8 @@ use std::path::{Path, PathBuf};
 use std::process::Output;
 use std::time::Instant;
 
+mod random;
+
 /// The image's `/g`.
 fn burn(g: &Path) {
     for directory in
