@@ -7,8 +7,17 @@ use std::time::Instant;
 use anyhow::{Context, Result, ensure};
 use burnonce_vm::{Bed, Card, Image, Node, Recipe, checks, host, scenario, tree};
 
-/// What two first boots of one image make differently. Names of files begin with these.
-const OF_ONE_BOOT: &[&str] = &["etc/machine-id", "etc/ssh/ssh_host_", "var/lib/cloud/", "var/lib/systemd/", "var/log/"];
+/// What two first boots of one image make differently: identity, logs, a password's salt, the time in a comment. Names of
+/// files begin with these.
+const OF_ONE_BOOT: &[&str] = &[
+    "etc/machine-id",
+    "etc/shadow",
+    "etc/ssh/ssh_host_",
+    "etc/sudoers.d/90-cloud-init-users",
+    "var/lib/cloud/",
+    "var/lib/systemd/",
+    "var/log/",
+];
 
 /// What a later boot of the same generation changes.
 const OF_ANY_BOOT: &[&str] = &["var/lib/cloud/", "var/lib/systemd/", "var/log/"];
