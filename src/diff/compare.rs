@@ -51,7 +51,7 @@ pub fn compare(
     }
     let mut details = Details { owner: Pair::unequal(from.owner(), to.owner()), ..Details::default() };
     let touched = !from.is_as_old_as(to);
-    let lengths = Pair { from: from.len(), to: to.len() };
+    let lengths = Pair { from: from.length(), to: to.length() };
     match to.file_type() {
         // Two files that are opened anyway are asked as such: no path is looked up for it.
         FileType::File if lengths.from == lengths.to && lengths.to > 0 => {

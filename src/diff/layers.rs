@@ -137,7 +137,7 @@ impl Layers {
     /// # Errors
     /// It cannot be read.
     pub fn is_whiteout(&self, path: &Path, stat: &Stat, whiteout_files: bool) -> io::Result<bool> {
-        if !whiteout_files || !stat.is_file() || stat.len() > 0 {
+        if !whiteout_files || !stat.is_file() || stat.length() > 0 {
             return Ok(stat.is_whiteout());
         }
         Ok(xattr::get(self.upper(path), self.mark("whiteout"))?.is_some())

@@ -64,7 +64,7 @@ impl Stat {
     }
 
     /// Length in bytes.
-    pub fn len(&self) -> u64 {
+    pub fn length(&self) -> u64 {
         u64::try_from(self.0.st_size).unwrap_or(0)
     }
 
