@@ -49,8 +49,8 @@ pub enum Command {
     },
     /// Give this node back as freshly burned: ask, set aside all that was written, and restart
     Reset {
-        /// Take over what is at PATH (a glob, absolute) into the new generation; besides `reset.keep` in the configuration
-        #[arg(long, value_name = "PATH")]
+        /// Take over what is at each PATH (absolute; globs) into the new generation; besides `reset.keep` in the configuration
+        #[arg(long, value_name = "PATH", num_args = 1..)]
         keep: Vec<String>,
         /// Put FILE on the boot partition as cloud-init's user-data
         #[arg(long, value_name = "FILE")]

@@ -10,7 +10,7 @@
 //!
 //! The exit code is 0 whether anything changed or not, with `--content`, too; 1 where something could not be read.
 
-use crate::output::{print, tell};
+use crate::output::{escaped, print, tell};
 use crate::upper::Upper;
 use crate::{Exit, config, mounts, observation, observe, overlay};
 use anyhow::{Context, Result, bail};
@@ -22,7 +22,7 @@ use std::cell::OnceCell;
 use std::fs;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
-use text::{Style, escaped};
+use text::Style;
 use walk::Unreadable;
 
 pub mod change;
@@ -32,6 +32,7 @@ pub mod fold;
 pub mod layers;
 pub mod package;
 mod place;
+pub mod stat;
 mod text;
 pub mod walk;
 

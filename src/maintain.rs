@@ -108,6 +108,11 @@ fn open(device: &Path, lower: &Path) -> Result<()> {
 
 /// Runs the command inside and waits for it.
 fn enter(lower: &Path, command: &[String]) -> Result<Exit> {
+    if Path::new(BOOT).is_dir() && !is_mount_point(BOOT)? {
+        tell(format_args!(
+            "no boot partition is mounted on {BOOT}: what a kernel or firmware package puts there does not get to it"
+        ));
+    }
     for directory in BORROWED {
         let inside = files::below(lower, directory);
         if directory == BOOT && !inside.exists() && is_mount_point(directory)? {

@@ -198,7 +198,8 @@ pub fn cmdline(text: &str) -> Cmdline {
         match word.split_once('=') {
             None if word == "rw" => (seen.rw, seen.ro) = (true, false),
             None if word == "ro" => (seen.rw, seen.ro) = (false, true),
-            Some(("burnonce", value)) => seen.off = value == "off",
+            // As the shells of the initramfs have it: one is enough.
+            Some(("burnonce", value)) => seen.off |= value == "off",
             Some(("overlayroot", value)) => seen.overlayroot = Some(value.to_owned()),
             _ => {}
         }

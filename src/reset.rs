@@ -5,7 +5,7 @@
 use crate::config::{self, pattern};
 use crate::files;
 use crate::keep::{self, Survey};
-use crate::output::{print, tell};
+use crate::output::{escaped, print, tell};
 use crate::state::Kind;
 use crate::{Exit, overlay, time, user_data};
 use anyhow::{Context, Result};
@@ -73,6 +73,7 @@ fn reset(root: &Path, options: &Options) -> Result<Exit> {
         };
         node.ask(&question.text())?;
     }
+    let new_user_data = user_data.is_some();
     if let Some(text) = user_data {
         node.with_boot(|boot| {
             boot.make_writable()?;
@@ -80,7 +81,13 @@ fn reset(root: &Path, options: &Options) -> Result<Exit> {
         })
         .context("nothing was reset")?;
     }
-    node.request(Kind::Reset, keep)?;
+    let requested = node.request(Kind::Reset, keep);
+    if new_user_data {
+        requested
+            .context("the new user-data is on the boot partition already, the old one beside it as user-data.bak")?;
+    } else {
+        requested?;
+    }
     node.restart(options.no_reboot)
 }
 
@@ -119,10 +126,10 @@ impl Question<'_> {
             Ok(survey) => {
                 let _ = writeln!(text, "What is lost: {}.", preview::lost(survey, self.began));
                 if !self.keep.is_empty() {
-                    let _ = writeln!(text, "What is kept: {} ({}).", survey.kept(), self.keep.join(", "));
+                    let _ = writeln!(text, "What is kept: {} ({}).", survey.kept(), escaped(self.keep.join(", ")));
                 }
                 for pattern in &survey.unmatched {
-                    let _ = writeln!(text, "Nothing that was written matches {pattern}.");
+                    let _ = writeln!(text, "Nothing that was written matches {}.", escaped(pattern));
                 }
             }
             Err(error) => {
@@ -132,7 +139,7 @@ impl Question<'_> {
             }
         }
         if let Some(path) = self.user_data {
-            let _ = writeln!(text, "{} becomes its user-data.", path.display());
+            let _ = writeln!(text, "{} becomes its user-data.", escaped(path));
         }
         text += &match self.generations {
             0 => "This cannot be undone: `reset.generations` is 0.\n".to_owned(),

@@ -45,6 +45,10 @@ pub struct State {
     /// What became of the last request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last: Option<Done>,
+    /// Ids of files on the boot partition that were dealt with, carried out or refused, and that may still be there: they ask for nothing
+    /// any more. The agent forgets an id when its file is gone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub consumed: Vec<String>,
     /// The generations that were set aside and are kept for an undo, the one that ended last at the end.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub set_aside: Vec<Generation>,
@@ -165,8 +169,19 @@ impl State {
             user_data: None,
             request: None,
             last: None,
+            consumed: Vec::new(),
             set_aside: Vec::new(),
         }
+    }
+
+    /// Puts a request into the books that was carried out, or refused for this reason, and gives what is said of it.
+    pub fn close(&mut self, request: Request, refused: Option<String>) -> Done {
+        if request.by == Trigger::File && !self.consumed.contains(&request.id) {
+            self.consumed.push(request.id.clone());
+        }
+        let done = Done { request, refused };
+        (self.request, self.last) = (None, Some(done.clone()));
+        done
     }
 
     /// The text of state.json. The version becomes that of this agent.

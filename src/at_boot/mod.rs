@@ -3,7 +3,7 @@
 //! after a restart: the initramfs may not be able to read the boot partition.
 //!
 //! There is no restart loop. One reason for a restart is a request that has been recorded in this boot, where the guard has run and its id
-//! was neither pending nor dealt with last; a file that asks for one must be removable. The other is that words were added to the
+//! was neither pending nor dealt with; a file that asks for one must be removable. The other is that words were added to the
 //! kernel command line and the mark of a fresh generation has been cleared.
 
 use crate::boot_files;
@@ -204,17 +204,23 @@ impl Node<'_> {
         for kind in [Kind::Reset, Kind::Undo] {
             let Some(file) = found.of(kind).first() else { continue };
             let id = found::id(kind, file)?;
-            match state.last.as_ref().filter(|done| done.request.id == id) {
-                // The one that has the id goes last: a power cut must not leave another one that would be taken for a new request.
-                Some(done) => {
-                    remove(boot, found.of(kind).iter().rev())?;
-                    match outcome(done, state.generation) {
-                        _ if told == Some(&id) => log::info!("removed {} from the boot partition", name(file)),
-                        text => console.say(format_args!("removed {} from the boot partition: {text}.", name(file))),
-                    }
-                }
-                None => asked.push((kind, file, id)),
+            if !state.consumed.contains(&id) {
+                asked.push((kind, file, id));
+                continue;
             }
+            // The one that has the id goes last: a power cut must not leave another one that would be taken for a new request.
+            remove(boot, found.of(kind).iter().rev())?;
+            let removed = format!("removed {} from the boot partition", name(file));
+            match state.last.as_ref().filter(|done| done.request.id == id) {
+                _ if told == Some(&id) => log::info!("{removed}"),
+                Some(done) => console.say(format_args!("{removed}: {}.", outcome(done, state.generation))),
+                None => console.say(format_args!("{removed}: it was dealt with before.")),
+            }
+        }
+        if !state.consumed.is_empty() {
+            // Their files are gone now. One that is made again asks again, be its time and content the same.
+            let _lock = self.upper.lock()?;
+            self.upper.write_state(&State { consumed: Vec::new(), ..self.upper.state()? })?;
         }
         if let [(Kind::Reset, reset, _), (Kind::Undo, undo, _)] = asked.as_slice() {
             // An undo can still be asked for afterwards, and loses nothing then.
@@ -252,8 +258,8 @@ impl Node<'_> {
         };
         let present = found::user_data(boot.directory())?;
         let id = format!("user-data:{present}");
-        // For the same content the guard's answer is final: else a node would restart at every boot.
-        if present == *before || state.last.as_ref().is_some_and(|done| done.request.id == id) {
+        // One that is gone asks for nothing. For the same content the guard's answer is final: else a node would restart at every boot.
+        if present.is_empty() || present == *before || state.last.as_ref().is_some_and(|done| done.request.id == id) {
             return Ok(Next::GoOn);
         }
         let what = "changed user-data".to_owned();

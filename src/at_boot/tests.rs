@@ -89,8 +89,7 @@ impl Card {
     fn restart(&mut self, refused: Option<&str>) -> Next {
         let mut state = self.state();
         let request = state.request.take().expect("a pending request");
-        let done = Done { request, refused: refused.map(str::to_owned) };
-        state.last = Some(done.clone());
+        let done = state.close(request, refused.map(str::to_owned));
         if refused.is_none() {
             state.set_aside.push(Generation {
                 number: state.generation,
@@ -139,10 +138,44 @@ fn a_file_that_was_dealt_with_in_an_earlier_boot_is_only_removed() {
     card.write("burnonce-reset", "please");
     card.write("burnonce-reset.txt", "please");
     assert_eq!(card.boot(), Next::Restart);
-    card.change(|state| state.last = state.request.take().map(|request| Done { request, refused: None }));
+    card.change(|state| {
+        let request = state.request.take().unwrap();
+        state.close(request, None);
+    });
     assert_eq!(card.boot(), Next::GoOn);
     card.assert_said("removed burnonce-reset from the boot partition: this is generation 1, freshly begun by a reset");
     assert!(!card.path("burnonce-reset").exists() && !card.path("burnonce-reset.txt").exists());
+}
+
+/// The file could not be removed, and its owner has asked for something else since.
+#[test]
+fn a_file_that_was_dealt_with_does_not_ask_again_after_another_request() {
+    let mut card = Card::in_use();
+    card.write("burnonce-reset", "");
+    assert_eq!(card.boot(), Next::Restart);
+    let other = Request { id: "typed".to_owned(), by: Trigger::Command, ..card.state().request.unwrap() };
+    card.change(|state| {
+        let request = state.request.take().unwrap();
+        state.close(request, None);
+        state.close(other, None);
+    });
+    assert_eq!(card.boot(), Next::GoOn);
+    card.assert_said("removed burnonce-reset from the boot partition: it was dealt with before.");
+}
+
+/// A tool may give every file the same time.
+#[test]
+fn a_file_that_is_made_again_asks_again() {
+    let mut card = Card::in_use();
+    for _ in 0..2 {
+        card.write("burnonce-reset", "");
+        let time = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_700_000_000);
+        fs::File::options().write(true).open(card.path("burnonce-reset")).unwrap().set_modified(time).unwrap();
+        assert_eq!(card.boot(), Next::Restart);
+        assert_eq!(card.restart(None), Next::GoOn);
+        assert_eq!(card.state().consumed, [""; 0]);
+    }
+    assert_eq!(card.state().generation, 3);
 }
 
 #[test]
@@ -281,6 +314,16 @@ fn without_a_boot_partition_only_the_time_is_noted() {
     };
     assert_eq!(node.look(None, None, &mut Console::silent()).unwrap(), Next::GoOn);
     assert_eq!((card.state().began, card.state().user_data), (5, None));
+}
+
+#[test]
+fn user_data_that_is_gone_resets_nothing() {
+    let mut card = Card::new();
+    card.config.reset.on = vec![ResetOn::UserData];
+    card.write("user-data", "#cloud-config");
+    assert_eq!(card.boot(), Next::GoOn);
+    fs::remove_file(card.path("user-data")).unwrap();
+    assert_eq!(card.boot(), Next::GoOn);
 }
 
 #[test]

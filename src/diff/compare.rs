@@ -1,13 +1,15 @@
 //! Compares what the upper and the lower have at one path.
 
-use super::change::{Attributes, Details, FileType, Owner, Pair};
+use super::change::{Attributes, Details, FileType, Pair};
 use super::layers::{self, Layers};
+use super::stat::{self, Stat};
 use std::collections::BTreeMap;
-use std::ffi::OsString;
-use std::fs::{self, Metadata};
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, File};
 use std::io::{self, Read};
-use std::os::unix::fs::MetadataExt;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use xattr::FileExt;
 
 /// Bytes of each file that are compared at a time.
 const BUFFER: usize = 64 << 10;
@@ -17,17 +19,22 @@ const BUFFER: usize = 64 << 10;
 pub struct Side<'a> {
     /// As one opens it.
     pub path: &'a Path,
-    pub metadata: &'a Metadata,
+    pub stat: &'a Stat,
+    /// The same, in its directory, where that is open.
+    pub name: Option<(&'a OwnedFd, &'a OsStr)>,
 }
 
 impl Side<'_> {
-    fn file_type(&self) -> FileType {
-        self.metadata.file_type().into()
+    fn open(&self) -> io::Result<File> {
+        match self.name {
+            Some((directory, name)) => stat::open_at(directory, name),
+            None => layers::open(self.path),
+        }
     }
 }
 
-/// What differs. `content` finds the file with the content of the upper's file; it is asked for, and read up to the first difference, only
-/// where the lengths are equal.
+/// What differs. `content` finds the file with the content of an upper's file that has only its metadata; contents are read up to the first
+/// difference, and only where the lengths are equal.
 ///
 /// # Errors
 /// One of them cannot be read, or is not there any more.
@@ -37,52 +44,101 @@ pub fn compare(
     upper: Side,
     content: impl FnOnce() -> io::Result<PathBuf>,
 ) -> io::Result<Details> {
-    let (from, to) = (lower.metadata, upper.metadata);
-    let file_type = Pair::unequal(lower.file_type(), upper.file_type());
+    let (from, to) = (lower.stat, upper.stat);
+    let file_type = Pair::unequal(from.file_type(), to.file_type());
     if file_type.is_some() {
         return Ok(Details { file_type, ..Details::default() });
     }
-    let mut details = Details {
-        owner: Pair::unequal(owner(from), owner(to)),
-        xattrs: attributes(layers, lower.path, upper.path)?,
-        ..Details::default()
-    };
-    let touched = (from.mtime(), from.mtime_nsec()) != (to.mtime(), to.mtime_nsec());
-    match upper.file_type() {
-        FileType::Symlink => details.target = Pair::unequal(fs::read_link(lower.path)?, fs::read_link(upper.path)?),
-        FileType::File => {
-            let lengths = Pair { from: from.len(), to: to.len() };
-            let differ = lengths.from != lengths.to || !same_content(lower.path, &content()?, lengths.to)?;
-            details.content = differ.then_some(lengths);
-            details.touched = touched && !differ;
+    let mut details = Details { owner: Pair::unequal(from.owner(), to.owner()), ..Details::default() };
+    let touched = !from.is_as_old_as(to);
+    let lengths = Pair { from: from.length(), to: to.length() };
+    match to.file_type() {
+        // Two files that are opened anyway are asked as such: no path is looked up for it.
+        FileType::File if lengths.from == lengths.to && lengths.to > 0 => {
+            let (in_lower, in_upper) = (lower.open()?, upper.open()?);
+            let (old, new) = (Values::of_file(layers, &in_lower)?, Values::of_file(layers, &in_upper)?);
+            let same = match new.elsewhere {
+                false => same_content(in_lower, in_upper, lengths.to)?,
+                true => {
+                    let path = content()?;
+                    path == lower.path || same_content(in_lower, layers::open(&path)?, lengths.to)?
+                }
+            };
+            details.xattrs = differing(old, new);
+            details.content = (!same).then_some(lengths);
+            details.touched = touched && same;
         }
-        FileType::CharacterDevice | FileType::BlockDevice => {
-            details.device = Pair::unequal(device(from), device(to));
-            details.touched = touched;
+        file_type => {
+            details.xattrs = differing(Values::of(layers, lower.path)?, Values::of(layers, upper.path)?);
+            match file_type {
+                FileType::Symlink => {
+                    details.target = Pair::unequal(fs::read_link(lower.path)?, fs::read_link(upper.path)?);
+                }
+                FileType::File => {
+                    let differ = lengths.from != lengths.to;
+                    details.content = differ.then_some(lengths);
+                    details.touched = touched && !differ;
+                }
+                FileType::CharacterDevice | FileType::BlockDevice => {
+                    details.device = Pair::unequal(device(from), device(to));
+                    details.touched = touched;
+                }
+                FileType::Fifo | FileType::Socket => details.touched = touched,
+                FileType::Directory => {}
+            }
         }
-        FileType::Fifo | FileType::Socket => details.touched = touched,
-        FileType::Directory => {}
     }
     // A symlink has no permissions of its own.
-    if !to.is_symlink() {
-        details.mode = Pair::unequal(from.mode() & 0o7777, to.mode() & 0o7777);
+    if to.file_type() != FileType::Symlink {
+        details.mode = Pair::unequal(from.permissions(), to.permissions());
     }
     Ok(details)
 }
 
-fn owner(of: &Metadata) -> Owner {
-    Owner { uid: of.uid(), gid: of.gid() }
-}
-
-fn device(of: &Metadata) -> String {
+fn device(of: &Stat) -> String {
     use nix::sys::stat::{major, minor};
-    format!("{}:{}", major(of.rdev()), minor(of.rdev()))
+    format!("{}:{}", major(of.device()), minor(of.device()))
 }
 
-fn attributes(layers: &Layers, lower: &Path, upper: &Path) -> io::Result<Option<Attributes>> {
-    let (mut old, new) = (values(layers, lower)?, values(layers, upper)?);
+/// The extended attributes of a path but for the overlay's marks.
+#[derive(Default)]
+struct Values {
+    all: BTreeMap<OsString, Vec<u8>>,
+    /// Only the metadata of the file was copied up; its content is elsewhere.
+    elsewhere: bool,
+}
+
+impl Values {
+    fn of(layers: &Layers, path: &Path) -> io::Result<Values> {
+        Values::read(layers, layers::attribute_names(path)?, |name| xattr::get(path, name))
+    }
+
+    fn of_file(layers: &Layers, file: &File) -> io::Result<Values> {
+        Values::read(layers, layers::listed(file.list_xattr())?, |name| file.get_xattr(name))
+    }
+
+    fn read(
+        layers: &Layers,
+        names: impl Iterator<Item = OsString>,
+        value: impl Fn(&OsStr) -> io::Result<Option<Vec<u8>>>,
+    ) -> io::Result<Values> {
+        let mut values = Values::default();
+        for name in names {
+            if layers.is_mark(&name) {
+                values.elsewhere |= layers.is_metacopy(&name);
+            // One that was removed meanwhile is none.
+            } else if let Some(value) = value(&name)? {
+                values.all.insert(name, value);
+            }
+        }
+        Ok(values)
+    }
+}
+
+fn differing(old: Values, new: Values) -> Option<Attributes> {
+    let mut old = old.all;
     let mut found = Attributes::default();
-    for (name, value) in new {
+    for (name, value) in new.all {
         let shown = name.to_string_lossy().into_owned();
         match old.remove(&name) {
             None => found.added.push(shown),
@@ -91,27 +147,12 @@ fn attributes(layers: &Layers, lower: &Path, upper: &Path) -> io::Result<Option<
         }
     }
     found.removed = old.into_keys().map(|name| name.to_string_lossy().into_owned()).collect();
-    Ok((found != Attributes::default()).then_some(found))
-}
-
-/// The extended attributes of a path but for the overlay's marks.
-fn values(layers: &Layers, path: &Path) -> io::Result<BTreeMap<OsString, Vec<u8>>> {
-    let mut values = BTreeMap::new();
-    for name in layers::attribute_names(path)?.filter(|name| !layers.is_mark(name)) {
-        // One that was removed meanwhile is none.
-        if let Some(value) = xattr::get(path, &name)? {
-            values.insert(name, value);
-        }
-    }
-    Ok(values)
+    (found != Attributes::default()).then_some(found)
 }
 
 /// Whether two files of this length are equal, as far as both reach now.
-fn same_content(a: &Path, b: &Path, length: u64) -> io::Result<bool> {
-    if a == b || length == 0 {
-        return Ok(true);
-    }
-    let (mut a, mut b) = (layers::open(a)?.take(length), layers::open(b)?.take(length));
+fn same_content(a: File, b: File, length: u64) -> io::Result<bool> {
+    let (mut a, mut b) = (a.take(length), b.take(length));
     let size = usize::try_from(length).map_or(BUFFER, |length| length.min(BUFFER));
     let (mut in_a, mut in_b) = (vec![0; size], vec![0; size]);
     loop {

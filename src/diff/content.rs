@@ -1,12 +1,11 @@
 //! `burnonce diff --content`: what changed in a file.
 
-use super::change::FileType;
 use super::layers::{self, Layers, Located};
-use super::text::escaped;
+use super::stat::Stat;
+use crate::output::escaped;
 use crate::units::{Bytes, MIB};
 use anyhow::{Context, Result, bail};
 use similar::TextDiff;
-use std::fs::{self, Metadata};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -44,30 +43,30 @@ fn sides(layers: &Layers, path: &Path) -> Result<Option<[Option<PathBuf>; 2]>> {
     let looking = || format!("looking at {}", path.display());
     let (old, new) = match layers.locate(path).with_context(looking)? {
         Located::Absent => bail!("{}: neither the image nor this node has it", path.display()),
-        Located::Unchanged(metadata) => {
-            regular(path, &metadata, "is")?;
+        Located::Unchanged(stat) => {
+            regular(path, &stat, "is")?;
             return Ok(None);
         }
-        Located::Hidden(metadata) => (Some((path.to_owned(), metadata)), None),
+        Located::Hidden(stat) => (Some((path.to_owned(), stat)), None),
         Located::Upper(directory) => {
             // Below a directory that was renamed, the lower's is elsewhere; below one that was replaced, it is hidden, but is what the
             // image has.
             let merged = directory.lower.as_ref().zip(path.file_name()).map(|(parent, name)| parent.join(name));
             let was = merged.unwrap_or_else(|| path.to_owned());
-            let old = layers.image_entry(&was).with_context(looking)?.map(|metadata| (was, metadata));
-            let metadata = fs::symlink_metadata(layers.upper(path)).with_context(looking)?;
-            let new = if layers.is_whiteout(path, &metadata, directory.whiteout_files).with_context(looking)? {
+            let old = layers.image_entry(&was).with_context(looking)?.map(|stat| (was, stat));
+            let stat = Stat::of(&layers.upper(path)).with_context(looking)?;
+            let new = if layers.is_whiteout(path, &stat, directory.whiteout_files).with_context(looking)? {
                 None
             } else {
-                regular(path, &metadata, "is")?;
+                regular(path, &stat, "is")?;
                 Some(layers.content(path, directory.lower.as_deref()).with_context(looking)?)
             };
             (old, new)
         }
     };
     let old = match old {
-        Some((was, metadata)) => {
-            regular(path, &metadata, "was")?;
+        Some((was, stat)) => {
+            regular(path, &stat, "was")?;
             Some(layers.lower(&was))
         }
         None if new.is_none() => bail!("{}: neither the image nor this node has it", path.display()),
@@ -76,9 +75,9 @@ fn sides(layers: &Layers, path: &Path) -> Result<Option<[Option<PathBuf>; 2]>> {
     Ok(Some([old, new]))
 }
 
-fn regular(path: &Path, metadata: &Metadata, verb: &str) -> Result<()> {
-    let name = FileType::from(metadata.file_type()).name();
-    if !metadata.is_file() {
+fn regular(path: &Path, stat: &Stat, verb: &str) -> Result<()> {
+    let name = stat.file_type().name();
+    if !stat.is_file() {
         bail!("{} {verb} a {name}; --content compares regular files", path.display());
     }
     Ok(())

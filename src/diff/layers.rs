@@ -1,13 +1,12 @@
 //! The two directories of an overlay, and the marks that overlayfs leaves in the upper
 //! (Documentation/filesystems/overlayfs.rst, "Whiteouts and opaque directories", "Renaming directories", "Metadata only copy up").
 
+use super::stat::{self, Stat};
 use crate::files;
-use crate::upper::is_whiteout;
 use std::ffi::OsStr;
-use std::fs::{self, File, Metadata, OpenOptions};
+use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Component, Path, PathBuf};
 
 /// The two directories of an overlay. Paths are absolute, as the node has them.
@@ -45,9 +44,9 @@ pub enum Located {
     /// The upper has it, in this directory; it may be a whiteout there.
     Upper(Directory),
     /// The upper does not have it: it is as it was burned.
-    Unchanged(Metadata),
+    Unchanged(Stat),
     /// The lower has it, but something in the upper hides it that is further up.
-    Hidden(Metadata),
+    Hidden(Stat),
     /// Neither the lower nor the node has it.
     Absent,
 }
@@ -73,15 +72,15 @@ impl Layers {
     ///
     /// # Errors
     /// It is there, but cannot be looked at.
-    pub fn lower_entry(&self, path: &Path) -> io::Result<Option<Metadata>> {
-        Ok(present(fs::symlink_metadata(self.lower(path)))?.filter(|m| !is_whiteout(m)))
+    pub fn lower_entry(&self, path: &Path) -> io::Result<Option<Stat>> {
+        shown(Stat::of(&self.lower(path)))
     }
 
     /// The lower's entry `path`, whatever its parents are: one below a symlink is none.
     ///
     /// # Errors
     /// It is there, but cannot be looked at.
-    pub fn image_entry(&self, path: &Path) -> io::Result<Option<Metadata>> {
+    pub fn image_entry(&self, path: &Path) -> io::Result<Option<Stat>> {
         let mut parents: Vec<&Path> = path.ancestors().skip(1).collect();
         parents.reverse();
         for parent in parents {
@@ -108,6 +107,11 @@ impl Layers {
         !rest.starts_with(b"overlay.")
     }
 
+    /// Whether `name` is that of the mark of a file whose metadata alone was copied up.
+    pub fn is_metacopy(&self, name: &OsStr) -> bool {
+        name == self.mark("metacopy").as_str()
+    }
+
     /// The marks of the upper's directory `path`.
     ///
     /// # Errors
@@ -132,9 +136,9 @@ impl Layers {
     ///
     /// # Errors
     /// It cannot be read.
-    pub fn is_whiteout(&self, path: &Path, metadata: &Metadata, whiteout_files: bool) -> io::Result<bool> {
-        if !whiteout_files || !metadata.is_file() || metadata.len() > 0 {
-            return Ok(is_whiteout(metadata));
+    pub fn is_whiteout(&self, path: &Path, stat: &Stat, whiteout_files: bool) -> io::Result<bool> {
+        if !whiteout_files || !stat.is_file() || stat.length() > 0 {
+            return Ok(stat.is_whiteout());
         }
         Ok(xattr::get(self.upper(path), self.mark("whiteout"))?.is_some())
     }
@@ -148,13 +152,13 @@ impl Layers {
         path: &Path,
         marks: &Marks,
         parent: Option<&Path>,
-    ) -> io::Result<Option<(PathBuf, Metadata)>> {
+    ) -> io::Result<Option<(PathBuf, Stat)>> {
         if marks.opaque {
             return Ok(None);
         }
         let Some(lower) = self.redirected(path, marks.redirect.as_deref(), parent) else { return Ok(None) };
         let found = if marks.redirect.is_some() { self.image_entry(&lower)? } else { self.lower_entry(&lower)? };
-        Ok(found.filter(Metadata::is_dir).map(|metadata| (lower, metadata)))
+        Ok(found.filter(Stat::is_dir).map(|stat| (lower, stat)))
     }
 
     /// Where the lower has what is at `path` on the node, that has this redirect.
@@ -190,10 +194,10 @@ impl Layers {
         let Some((last, parents)) = names.split_last() else { return Ok(Located::Upper(directory)) };
         for name in parents {
             here.push(name);
-            let Some(metadata) = present(fs::symlink_metadata(self.upper(&here)))? else {
+            let Some(found) = present(Stat::of(&self.upper(&here)))? else {
                 return self.below_the_upper(path, &here, &directory);
             };
-            if !metadata.is_dir() {
+            if !found.is_dir() {
                 return self.hidden(path);
             }
             let marks = self.marks(&here)?;
@@ -201,7 +205,7 @@ impl Layers {
             directory = Directory { lower, whiteout_files: marks.whiteout_files };
         }
         here.push(last);
-        match present(fs::symlink_metadata(self.upper(&here)))? {
+        match present(Stat::of(&self.upper(&here)))? {
             Some(_) => Ok(Located::Upper(directory)),
             None => self.below_the_upper(path, &here, &directory),
         }
@@ -224,7 +228,7 @@ impl Layers {
             Some(lower) => self.image_entry(&lower.join(rest))?,
             None => None,
         };
-        seen.map_or_else(|| self.hidden(path), |metadata| Ok(Located::Unchanged(metadata)))
+        seen.map_or_else(|| self.hidden(path), |stat| Ok(Located::Unchanged(stat)))
     }
 
     fn hidden(&self, path: &Path) -> io::Result<Located> {
@@ -240,7 +244,15 @@ const USER: &str = "user.overlay.";
 /// # Errors
 /// It cannot be read.
 pub fn attribute_names(path: &Path) -> io::Result<impl Iterator<Item = std::ffi::OsString>> {
-    match xattr::list(path) {
+    listed(xattr::list(path))
+}
+
+/// The same of names that were asked for otherwise.
+///
+/// # Errors
+/// They could not be read.
+pub fn listed(names: io::Result<xattr::XAttrs>) -> io::Result<impl Iterator<Item = std::ffi::OsString>> {
+    match names {
         Ok(names) => Ok(Some(names).into_iter().flatten()),
         Err(error) if error.raw_os_error() == Some(nix::errno::Errno::EOPNOTSUPP as i32) => {
             Ok(None.into_iter().flatten())
@@ -249,15 +261,20 @@ pub fn attribute_names(path: &Path) -> io::Result<impl Iterator<Item = std::ffi:
     }
 }
 
-/// Opens a regular file of a layer for reading. Neither a symlink nor a FIFO that has taken its place is waited for or followed, and the
-/// file's access time stays.
+/// Opens a regular file of a layer, see [`stat::open_at`].
 ///
 /// # Errors
 /// It is not there, or cannot be read.
 pub fn open(path: &Path) -> io::Result<File> {
-    use nix::fcntl::OFlag;
-    let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_NOATIME;
-    OpenOptions::new().read(true).custom_flags(flags.bits()).open(path)
+    stat::open_at(nix::fcntl::AT_FDCWD, path.as_os_str())
+}
+
+/// What the lower shows of what was found in it.
+///
+/// # Errors
+/// It is there, but could not be looked at.
+pub fn shown(found: io::Result<Stat>) -> io::Result<Option<Stat>> {
+    Ok(present(found)?.filter(|stat| !stat.is_whiteout()))
 }
 
 /// What is not there is nothing: the node is at work while it is looked at. Nor is what is below something that is no directory.

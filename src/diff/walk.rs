@@ -1,11 +1,13 @@
 //! The walk over the upper. The lower is asked only for the paths that the upper has, so its size does not matter.
 
-use super::change::{Change, Details, FileType, Pair, What};
+use super::change::{Change, Details, Pair, What};
 use super::compare::{Side, compare};
-use super::layers::{Directory, Layers, Located};
-use std::ffi::OsString;
-use std::fs::{self, Metadata};
+use super::layers::{Directory, Layers, Located, shown};
+use super::stat::{self, Stat};
+use std::ffi::{OsStr, OsString};
+use std::fs;
 use std::io::{self, ErrorKind};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -36,9 +38,13 @@ pub fn changes(layers: &Layers, at: &Path, visit: &mut dyn FnMut(Change)) -> any
     let mut walk = Walk { layers, visit, unreadable: Vec::new() };
     match layers.locate(at).with_context(|| format!("looking for {}", at.display()))? {
         Located::Upper(directory) if at.file_name().is_none() => walk.top(&directory),
-        Located::Upper(directory) => walk.say(at, look(layers, at, &directory, None)),
+        Located::Upper(directory) => {
+            let found = Place::open(layers, at.parent().unwrap_or(at), &directory)
+                .map_or_else(Found::from, |place| place.look(at, None));
+            walk.say(at, found);
+        }
         Located::Unchanged(_) => {}
-        Located::Hidden(metadata) => walk.say(at, Found::only(at, What::Deleted, &metadata, Details::default())),
+        Located::Hidden(was) => walk.say(at, Found::only(at, What::Deleted, &was, Details::default())),
         Located::Absent => bail!("{}: neither the image nor this node has it", at.display()),
     }
     Ok(walk.unreadable)
@@ -54,8 +60,8 @@ struct Found {
 }
 
 impl Found {
-    fn only(path: &Path, what: What, is: &Metadata, details: Details) -> Found {
-        let change = Change { path: path.to_owned(), what, file_type: is.file_type().into(), details };
+    fn only(path: &Path, what: What, is: &Stat, details: Details) -> Found {
+        let change = Change { path: path.to_owned(), what, file_type: is.file_type(), details };
         Found { change: Some(Box::new(change)), ..Found::default() }
     }
 }
@@ -85,12 +91,11 @@ impl Walk<'_> {
     /// The root of the overlay: only its attributes can differ.
     fn top(&mut self, directory: &Directory) {
         let root = Path::new("/");
-        let looked = fs::symlink_metadata(self.layers.upper(root))
-            .and_then(|upper| Ok((upper, fs::symlink_metadata(self.layers.lower(root))?)));
-        let found = match looked {
-            Ok((upper, lower)) => both(self.layers, root, &upper, (root, &lower), Some(root)),
-            Err(error) => error.into(),
-        };
+        let looked = Place::open(self.layers, root, directory).and_then(|place| {
+            let (upper, lower) = (Stat::of(&self.layers.upper(root))?, Stat::of(&self.layers.lower(root))?);
+            Ok(place.both(root, &upper, (root, &lower)))
+        });
+        let found = looked.unwrap_or_else(Found::from);
         self.say(root, Found { inside: Some(directory.clone()), ..found });
     }
 
@@ -121,115 +126,130 @@ impl Walk<'_> {
         }
         names.sort_unstable_by(|a, b| a.0.cmp(&b.0));
         for batch in names.chunks(BATCH) {
-            for ((name, _), found) in batch.iter().zip(look_at_all(self.layers, path, directory, batch)) {
+            // Closed again before what is in it is gone into, or a deep tree would need more open files than there are.
+            let found = match Place::open(self.layers, path, directory) {
+                Ok(place) => place.look_at_all(path, batch),
+                Err(error) => return self.unreadable(path, error),
+            };
+            for ((name, _), found) in batch.iter().zip(found) {
                 self.say(&path.join(name), found);
             }
         }
     }
 }
 
-/// Looks at these entries of the upper's directory `path`, by several threads where there are many: most of the time the kernel is
-/// asked.
-fn look_at_all(layers: &Layers, path: &Path, directory: &Directory, names: &[Name]) -> Vec<Found> {
-    let look_at = |(name, file_type): &Name| look(layers, &path.join(name), directory, Some(*file_type));
-    let threads = (names.len() / PART).min(thread::available_parallelism().map_or(1, usize::from)).min(THREADS);
-    if threads < 2 {
-        return names.iter().map(look_at).collect();
+/// A directory of the upper, open.
+struct Place<'a> {
+    layers: &'a Layers,
+    directory: &'a Directory,
+    upper: OwnedFd,
+    /// The directory that it is merged with.
+    lower: Option<OwnedFd>,
+}
+
+/// What the lower has in the place of an entry of the upper: where, and what it is.
+type Below = (PathBuf, Stat);
+
+impl Place<'_> {
+    /// The upper's directory `path`.
+    fn open<'a>(layers: &'a Layers, path: &Path, directory: &'a Directory) -> io::Result<Place<'a>> {
+        let upper = stat::directory(&layers.upper(path))?;
+        let lower = directory.lower.as_deref().map(|path| stat::directory(&layers.lower(path))).transpose()?;
+        Ok(Place { layers, directory, upper, lower })
     }
-    thread::scope(|scope| {
-        let parts: Vec<_> = names
-            .chunks(names.len().div_ceil(threads))
-            .map(|part| scope.spawn(move || part.iter().map(look_at).collect::<Vec<Found>>()))
-            .collect();
-        let join = |part: thread::ScopedJoinHandle<'_, Vec<Found>>| {
-            part.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+
+    /// Looks at these entries of it, by several threads where there are many: most of the time the kernel is asked.
+    fn look_at_all(&self, path: &Path, names: &[Name]) -> Vec<Found> {
+        let look_at = |(name, file_type): &Name| self.look(&path.join(name), Some(*file_type));
+        let threads = (names.len() / PART).min(thread::available_parallelism().map_or(1, usize::from)).min(THREADS);
+        if threads < 2 {
+            return names.iter().map(look_at).collect();
+        }
+        thread::scope(|scope| {
+            let parts: Vec<_> = names
+                .chunks(names.len().div_ceil(threads))
+                .map(|part| scope.spawn(move || part.iter().map(look_at).collect::<Vec<Found>>()))
+                .collect();
+            let join = |part: thread::ScopedJoinHandle<'_, Vec<Found>>| {
+                part.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            };
+            parts.into_iter().flat_map(join).collect()
+        })
+    }
+
+    /// Looks at the entry `path` of it.
+    fn look(&self, path: &Path, known: Option<fs::FileType>) -> Found {
+        self.try_look(path, known).unwrap_or_else(Found::from)
+    }
+
+    fn below(&self, name: &OsStr) -> io::Result<Option<Below>> {
+        let (Some(parent), Some(open)) = (&self.directory.lower, &self.lower) else { return Ok(None) };
+        Ok(shown(Stat::at(open, name))?.map(|stat| (parent.join(name), stat)))
+    }
+
+    fn try_look(&self, path: &Path, known: Option<fs::FileType>) -> io::Result<Found> {
+        let name = path.file_name().unwrap_or_default();
+        let lower = self.below(name)?;
+        let whiteout_files = self.directory.whiteout_files;
+        // Of what is new and cannot be a whiteout, the type is all there is to know, and reading the directory told it already.
+        if let (None, Some(file_type), false) = (&lower, known, whiteout_files) {
+            if !file_type.is_dir() && !file_type.is_char_device() {
+                let (file_type, details) = (file_type.into(), Details::default());
+                let change = Change { path: path.to_owned(), what: What::Added, file_type, details };
+                return Ok(Found { change: Some(Box::new(change)), ..Found::default() });
+            }
+        }
+        let upper = Stat::at(&self.upper, name)?;
+        if self.layers.is_whiteout(path, &upper, whiteout_files)? {
+            return Ok(match &lower {
+                Some((_, was)) => Found::only(path, What::Deleted, was, Details::default()),
+                None => Found::default(),
+            });
+        }
+        if upper.is_dir() {
+            return self.look_at_directory(path, &upper, lower.as_ref());
+        }
+        Ok(match &lower {
+            None => Found::only(path, What::Added, &upper, Details::default()),
+            Some((_, was)) if was.is_dir() => Found::only(path, What::Replaced, &upper, types(was, &upper)),
+            Some((lower, was)) => self.both(path, &upper, (lower, was)),
+        })
+    }
+
+    /// The upper's directory `path`; `lower` is what the lower has in its place.
+    fn look_at_directory(&self, path: &Path, upper: &Stat, lower: Option<&Below>) -> io::Result<Found> {
+        let marks = self.layers.marks(path)?;
+        let merged = self.layers.merged_with(path, &marks, self.directory.lower.as_deref())?;
+        let renamed_from = merged.as_ref().map(|(from, _)| from.clone()).filter(|_| marks.redirect.is_some());
+        let found = match (lower, &merged) {
+            (Some((_, was)), _) if !was.is_dir() => {
+                Found::only(path, What::Modified, upper, Details { renamed_from, ..types(was, upper) })
+            }
+            (Some((at, was)), Some(_)) if renamed_from.is_none() => self.both(path, upper, (at, was)),
+            (here, _) => {
+                let what = if here.is_some() { What::Replaced } else { What::Added };
+                Found::only(path, what, upper, Details { renamed_from, ..Details::default() })
+            }
         };
-        parts.into_iter().flat_map(join).collect()
-    })
-}
+        let lower = merged.map(|(path, _)| path);
+        Ok(Found { inside: Some(Directory { lower, whiteout_files: marks.whiteout_files }), ..found })
+    }
 
-/// Looks at one entry of the upper's directory `directory`.
-fn look(layers: &Layers, path: &Path, directory: &Directory, known: Option<fs::FileType>) -> Found {
-    try_look(layers, path, directory, known).unwrap_or_else(Found::from)
-}
-
-fn try_look(layers: &Layers, path: &Path, directory: &Directory, known: Option<fs::FileType>) -> io::Result<Found> {
-    let lower = match (&directory.lower, path.file_name()) {
-        (Some(parent), Some(name)) => {
-            let lower = parent.join(name);
-            layers.lower_entry(&lower)?.map(|metadata| (lower, metadata))
-        }
-        _ => None,
-    };
-    // Of what is new and cannot be a whiteout, the type is all there is to know, and reading the directory told it already.
-    if let (None, Some(file_type), false) = (&lower, known, directory.whiteout_files) {
-        if !file_type.is_dir() && !file_type.is_char_device() {
-            let (file_type, details) = (file_type.into(), Details::default());
-            let change = Change { path: path.to_owned(), what: What::Added, file_type, details };
-            return Ok(Found { change: Some(Box::new(change)), ..Found::default() });
+    /// A path that both have, and that is a directory in both or in none.
+    fn both(&self, path: &Path, upper: &Stat, (lower_path, lower): (&Path, &Stat)) -> Found {
+        let (in_upper, in_lower) = (self.layers.upper(path), self.layers.lower(lower_path));
+        let (name, lower_name) = (path.file_name(), lower_path.file_name());
+        let upper = Side { path: &in_upper, stat: upper, name: name.map(|name| (&self.upper, name)) };
+        let lower = Side { path: &in_lower, stat: lower, name: self.lower.as_ref().zip(lower_name) };
+        let content = || self.layers.content(path, self.directory.lower.as_deref());
+        match compare(self.layers, lower, upper, content) {
+            Ok(details) if details.is_empty() => Found::default(),
+            Ok(details) => Found::only(path, What::Modified, upper.stat, details),
+            Err(error) => error.into(),
         }
     }
-    let upper = fs::symlink_metadata(layers.upper(path))?;
-    if layers.is_whiteout(path, &upper, directory.whiteout_files)? {
-        return Ok(match &lower {
-            Some((_, metadata)) => Found::only(path, What::Deleted, metadata, Details::default()),
-            None => Found::default(),
-        });
-    }
-    if upper.is_dir() {
-        return look_at_directory(layers, path, &upper, lower.as_ref(), directory);
-    }
-    Ok(match &lower {
-        None => Found::only(path, What::Added, &upper, Details::default()),
-        Some((_, was)) if was.is_dir() => Found::only(path, What::Replaced, &upper, types(was, &upper)),
-        Some((lower, was)) => both(layers, path, &upper, (lower, was), directory.lower.as_deref()),
-    })
 }
 
-/// The upper's directory `path`, in `parent`; `lower` is what the lower has in its place.
-fn look_at_directory(
-    layers: &Layers,
-    path: &Path,
-    upper: &Metadata,
-    lower: Option<&(PathBuf, Metadata)>,
-    parent: &Directory,
-) -> io::Result<Found> {
-    let marks = layers.marks(path)?;
-    let merged = layers.merged_with(path, &marks, parent.lower.as_deref())?;
-    let renamed_from = merged.as_ref().map(|(from, _)| from.clone()).filter(|_| marks.redirect.is_some());
-    let found = match (lower, &merged) {
-        (Some((_, was)), _) if !was.is_dir() => {
-            Found::only(path, What::Modified, upper, Details { renamed_from, ..types(was, upper) })
-        }
-        (Some((at, was)), Some(_)) if renamed_from.is_none() => both(layers, path, upper, (at, was), None),
-        (here, _) => {
-            let what = if here.is_some() { What::Replaced } else { What::Added };
-            Found::only(path, what, upper, Details { renamed_from, ..Details::default() })
-        }
-    };
-    let lower = merged.map(|(path, _)| path);
-    Ok(Found { inside: Some(Directory { lower, whiteout_files: marks.whiteout_files }), ..found })
-}
-
-/// A path that both have, and that is a directory in both or in none. `parent` is where the lower has the directory it is in.
-fn both(
-    layers: &Layers,
-    path: &Path,
-    upper: &Metadata,
-    (lower_path, lower): (&Path, &Metadata),
-    parent: Option<&Path>,
-) -> Found {
-    let (in_upper, in_lower) = (layers.upper(path), layers.lower(lower_path));
-    let side = |path, metadata| Side { path, metadata };
-    let content = || layers.content(path, parent);
-    match compare(layers, side(&in_lower, lower), side(&in_upper, upper), content) {
-        Ok(details) if details.is_empty() => Found::default(),
-        Ok(details) => Found::only(path, What::Modified, upper, details),
-        Err(error) => error.into(),
-    }
-}
-
-fn types(from: &Metadata, to: &Metadata) -> Details {
-    let of = |metadata: &Metadata| FileType::from(metadata.file_type());
-    Details { file_type: Some(Pair { from: of(from), to: of(to) }), ..Details::default() }
+fn types(from: &Stat, to: &Stat) -> Details {
+    Details { file_type: Some(Pair { from: from.file_type(), to: to.file_type() }), ..Details::default() }
 }

@@ -62,8 +62,7 @@ impl Swap<'_> {
             self.finish(&mut ending, present, pace)?;
         }
         let Some(request) = ending.state.request.clone() else { return Ok(ending) };
-        let done_before = ending.state.last.as_ref().is_some_and(|l| l.request.id == request.id && l.refused.is_none());
-        if done_before {
+        if ending.state.consumed.contains(&request.id) {
             ending.state.request = None;
             pace();
             self.upper.write_state(&ending.state)?;
@@ -238,8 +237,7 @@ impl Swap<'_> {
         let (ended, by) = request.as_ref().map_or((0, Trigger::Command), |r| (r.at, r.by));
         state.set_aside.push(Generation { number: old, began: state.began, ended, kind, by, size: None });
         (state.generation, state.began, state.fresh, state.user_data) = (present, began, kind == Kind::Reset, None);
-        let done = request.map(|request| Done { request, refused: None });
-        state.last = done.clone().or(state.last.take());
+        let done = request.map(|request| state.close(request, None));
         self.write_books(state, &mut ending.said, pace)?;
         ending.said.push(match kind {
             Kind::Reset => {
@@ -284,8 +282,7 @@ impl Swap<'_> {
             why += "; the upper is full: delete something, and try again";
         }
         ending.said.push(format!("{} refused: {why}", request.kind));
-        let done = Done { request, refused: Some(why) };
-        (ending.state.request, ending.state.last, ending.request) = (None, Some(done.clone()), Some(done));
+        ending.request = Some(ending.state.close(request, Some(why)));
         pace();
         self.upper.write_state(&ending.state)
     }

@@ -1,6 +1,7 @@
 //! What `burnonce reset --preview` prints.
 
 use crate::keep::Survey;
+use crate::output::escaped;
 use crate::state::Size;
 use crate::time;
 use crate::units::{Bytes, grouped};
@@ -18,18 +19,18 @@ pub(super) fn text(survey: &Survey, began: u64) -> String {
         let _ = writeln!(text, "What is kept: {}.", survey.kept());
         for (kept, size) in &survey.kept {
             let deleted = if kept.deleted { " (deleted, and stays so)" } else { "" };
-            let _ = writeln!(text, "{}  {}{deleted}", columns(*size), kept.path.display());
+            let _ = writeln!(text, "{}  {}{deleted}", columns(*size), escaped(&kept.path));
         }
     }
     for pattern in &survey.unmatched {
-        let _ = writeln!(text, "Nothing that was written matches {pattern}.");
+        let _ = writeln!(text, "Nothing that was written matches {}.", escaped(pattern));
     }
     let _ = writeln!(text, "What is lost: {}.", lost(survey, began));
     let all = &survey.dropped_below;
     // One line more is no worse than a line that says so.
     let shown = if all.len() > LINES { LINES - 1 } else { all.len() };
     for (path, size) in &all[..shown] {
-        let _ = writeln!(text, "{}  {}", columns(*size), path.display());
+        let _ = writeln!(text, "{}  {}", columns(*size), escaped(path));
     }
     if shown < all.len() {
         let rest = all[shown..].iter().fold(Size::default(), |sum, (_, size)| Size {

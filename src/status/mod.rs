@@ -165,7 +165,8 @@ fn gather(root: &Path) -> Result<Status> {
     }
     if let Some(errors) = status.upper.as_ref().map(|u| u.errors).filter(|&n| n > 0) {
         status.degrade(format!(
-            "the kernel recorded {errors} errors in the upper's file system; the next restart checks it"
+            "the kernel recorded {errors} {} in the upper's file system; the next restart checks it",
+            if errors == 1 { "error" } else { "errors" }
         ));
     }
     if status.upper.as_ref().is_some_and(Upper::is_full) {

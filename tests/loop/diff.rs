@@ -12,6 +12,8 @@ use std::path::{Path, PathBuf};
 use std::process::Output;
 use std::time::Instant;
 
+mod random;
+
 /// The image's `/g`.
 fn burn(g: &Path) {
     for directory in
@@ -531,7 +533,8 @@ fn two_hundred_thousand_files_take_seconds() {
         assert_eq!(printed.matches("/a-file-").count(), FILES);
         assert_eq!(printed.lines().filter(|line| line.contains('/')).count(), expected, "{:?}", arguments);
         println!("{}: {FILES} added files in {:.2} s", arguments.join(" "), took.as_secs_f64());
-        assert!(took.as_secs() < 30, "{took:?}");
+        // An unoptimised build, beside other tests on the same processors: only what grows faster than the upper fails here.
+        assert!(took.as_secs() < 120, "{took:?}");
     }
     card.eject();
 }

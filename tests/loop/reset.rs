@@ -146,23 +146,17 @@ fn a_reset_asks_and_a_preview_changes_nothing() {
     fs::create_dir(node.join("srv")).unwrap();
     fs::write(node.join("srv/big"), vec![1; 3 << 20]).unwrap();
     fs::write(node.join("etc/token"), "secret").unwrap();
+    fs::write(node.join("etc/token\n  \x1b[2Jx"), "").unwrap();
     fs::remove_file(node.join("etc/machine-id")).unwrap();
     let before = fs::read(node.join("media/root-rw/burnonce/state.json")).unwrap();
-    let seen = card.burnonce(&[
-        "reset",
-        "--preview",
-        "--keep",
-        "/etc/token",
-        "--keep",
-        "/etc/machine-*",
-        "--keep",
-        "/nowhere/*",
-    ]);
+    let seen =
+        card.burnonce(&["reset", "--preview", "--keep", "/etc/token*", "/etc/machine-*", "--keep", "/nowhere/*"]);
     assert_eq!(seen.status.code(), Some(0), "{}", text(&seen));
     let seen = text(&seen);
     for line in [
         "  /etc/machine-id (deleted, and stays so)\n",
         "  /etc/token\n",
+        "  /etc/token\\n  \\x1b[2Jx\n",
         "matches /nowhere/*.\n",
         "  /srv\n",
         "What is lost: 3 MiB in ",

@@ -2,7 +2,7 @@
 
 use super::{Bench, asked, fill, modules, names, request};
 use crate::card::run;
-use burnonce::state::{Generation, Kind, Trigger};
+use burnonce::state::{Generation, Kind, State, Trigger};
 use burnonce::upper::Upper;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -52,7 +52,11 @@ fn a_reset_an_undo_and_the_undo_of_an_undo() {
     let before = bench.written();
     bench.upper();
     assert_eq!(bench.written(), before, "sectors written by the boot after it");
-    // The same request once more, as a cut before the removal of a file on the boot partition brings it.
+    // A request that was dealt with, once more, as a cut before the removal of a file on the boot partition could bring it.
+    bench.write(|upper| {
+        let consumed = vec!["d".to_owned()];
+        upper.write_state(&State { consumed, ..upper.state().unwrap() }).unwrap();
+    });
     bench.request("d", Kind::Reset);
     assert_eq!(bench.upper().report.request, None);
     bench.write(|upper| assert_eq!((upper.state().unwrap().generation, upper.state().unwrap().request), (3, None)));
