@@ -226,7 +226,9 @@ impl Node {
     /// What a login shows before the prompt.
     pub fn login(&self) -> Result<String> {
         let port = self.power()?.port.to_string();
-        let mut ssh = self.ssh_program("ssh");
+        // A connection of its own: what a login shows is shown to the first session of one.
+        let mut ssh = Command::new("ssh");
+        ssh.args(["-o", "ControlPath=none"]).args(self.ssh_program("ssh").get_args());
         ssh.args(["-tt", "-p", &port, "node@127.0.0.1"]);
         let mut child = ssh.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().context("starting ssh")?;
         child.stdin.take().expect("it is piped").write_all(b"exit\n").context("typing at the prompt")?;
