@@ -141,7 +141,7 @@ impl Compared<'_> {
         Details {
             owner: Pair::unequal(owner(was), owner(is)),
             mode: Pair::unequal(was.mode() & 0o7777, is.mode() & 0o7777),
-            content: (!same).then(|| Pair { from: was.len(), to: is.len() }),
+            content: (!same).then_some(Pair { from: was.len(), to: is.len() }),
             target: fs::read_link(&image).ok().and_then(|target| Pair::unequal(target, fs::read_link(&node).unwrap())),
             xattrs: Some(xattrs).filter(|found| *found != Attributes::default()),
             touched: is.is_file() && same && was.modified().unwrap() != is.modified().unwrap(),
