@@ -34,6 +34,7 @@ pub fn of_guard(name: &str, count: u32) {
             let undo = number % 2 == 0;
             node.sh(&format!("burnonce {} --yes --no-reboot && sync", if undo { "undo" } else { "reset" }))?;
             node.reboot()?;
+            ensure!(checks::burned(&node.card)? == burned, "before cut {number} the image was written");
             // Every other one at any time, the others while the guard is at work.
             let when = if dice.below(2) == 0 {
                 let after = dice.below(BOOT_MS);
@@ -49,17 +50,17 @@ pub fn of_guard(name: &str, count: u32) {
             };
             let told = || format!("cut {number}, of {}, {when}", if undo { "an undo" } else { "a reset" });
             println!("vm: {name}: {}", told());
-            after_a_cut(&mut node, undo, number).with_context(told)?;
-            ensure!(checks::burned(&node.card)? == burned, "{}: the image was written", told());
-            ensure!(node.settle(1)? == 1);
+            ensure!(node.settle(1).with_context(told)? == 1);
+            after_a_cut(&node, undo, number).with_context(told)?;
         }
-        node.shutdown()
+        node.shutdown()?;
+        ensure!(checks::burned(&node.card)? == burned, "after the last cut the image was written");
+        Ok(())
     });
 }
 
-/// The request is carried out to its end and once: one of the generations is there, whole. The node is off then.
-fn after_a_cut(node: &mut Node, undo: bool, number: u32) -> Result<()> {
-    ensure!(node.settle(1)? == 1);
+/// The request is carried out to its end and once: one of the generations is there, whole.
+fn after_a_cut(node: &Node, undo: bool, number: u32) -> Result<()> {
     let status = checks::is_converted(node)?;
     ensure!(status["state"]["request"].is_null(), "the request is still pending: {status:#}");
     let marker = node.sudo("cat /root/marker")?.stdout;
@@ -70,7 +71,7 @@ fn after_a_cut(node: &mut Node, undo: bool, number: u32) -> Result<()> {
     if !undo {
         node.sh(&format!("test ! -e /root/of-reset && echo {number} >/root/of-reset"))?;
     }
-    node.reboot()
+    Ok(())
 }
 
 /// Resets of a generation with many files, each with one cut while the one before is deleted.
@@ -96,11 +97,10 @@ pub fn of_reclaim(name: &str, count: u32) {
             println!("vm: {name}: cut {number}, {after} ms after the begin of reclaiming");
             ensure!(node.settle(1)? == 1);
             is_reclaimed(&node, number).with_context(|| format!("cut {number}, {after} ms after the begin"))?;
-            node.reboot()?;
-            ensure!(checks::burned(&node.card)? == burned, "cut {number}: the image was written");
-            ensure!(node.settle(1)? == 1);
         }
-        node.shutdown()
+        node.shutdown()?;
+        ensure!(checks::burned(&node.card)? == burned, "after the last cut the image was written");
+        Ok(())
     });
 }
 

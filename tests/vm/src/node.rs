@@ -223,13 +223,11 @@ impl Node {
         Ok(answer.stdout.trim_end().to_owned())
     }
 
-    /// What a login shows before the prompt.
+    /// What a login shows before the prompt. It has a connection of its own: sshd shows this once for each.
     pub fn login(&self) -> Result<String> {
         let port = self.power()?.port.to_string();
-        // A connection of its own: what a login shows is shown to the first session of one.
-        let mut ssh = Command::new("ssh");
-        ssh.args(["-o", "ControlPath=none"]).args(self.ssh_program("ssh").get_args());
-        ssh.args(["-tt", "-p", &port, "node@127.0.0.1"]);
+        let mut ssh = self.ssh_program("ssh");
+        ssh.args(["-tt", "-S", "none", "-p", &port, "node@127.0.0.1"]);
         let mut child = ssh.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().context("starting ssh")?;
         child.stdin.take().expect("it is piped").write_all(b"exit\n").context("typing at the prompt")?;
         let output = child.wait_with_output().context("waiting for the end of the login")?;

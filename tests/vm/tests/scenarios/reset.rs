@@ -20,7 +20,8 @@ const OF_ONE_BOOT: &[&str] = &[
 ];
 
 /// What a later boot of the same generation changes.
-const OF_ANY_BOOT: &[&str] = &["var/lib/cloud/", "var/lib/systemd/", "var/log/"];
+const OF_ANY_BOOT: &[&str] =
+    &["etc/fstab", "etc/hostname", "var/lib/cloud/", "var/lib/systemd/", "var/log/", "var/tmp"];
 
 /// Paths that the mess makes, which the image does not have.
 const MADE: &[&str] = &["srv/mess", "home/extra", "usr/bin/mess", "usr/share/base-passwd/new", "etc/kept-token"];
