@@ -40,7 +40,10 @@ fn show(node: &Node) -> Result<()> {
 /// Edits the user-data, resets, and shows that the node is another one.
 fn the_loop(node: &mut Node) -> Result<()> {
     let edit = "sed 's/^hostname: .*/hostname: blue/' /boot/firmware/user-data >new.yaml";
-    run(node, &["hostname", "sudo touch /etc/a-mistake", "sudo burnonce diff /etc", edit])?;
+    run(
+        node,
+        &["hostname", "sudo touch /etc/a-mistake", "sudo burnonce diff /etc", "sudo burnonce reset --preview", edit],
+    )?;
     let reset = "burnonce reset --yes --user-data /home/node/new.yaml";
     println!("\nnode$ sudo {reset}");
     let asked = Instant::now();
