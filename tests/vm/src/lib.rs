@@ -9,6 +9,7 @@ pub mod bed;
 pub mod card;
 pub mod checks;
 pub mod console;
+pub mod cpio;
 pub mod cuts;
 pub mod damage;
 pub mod fat;

@@ -12,7 +12,7 @@ use anyhow::{Context, Result, bail, ensure};
 use crate::card::Card;
 use crate::console::Console;
 use crate::qemu::{Firmware, Machine};
-use crate::{host, image};
+use crate::{cpio, host, image};
 
 /// A boot under emulation takes half a minute on an idle machine; this is for a busy one.
 pub const BOOT: Duration = Duration::from_secs(300);
@@ -94,13 +94,15 @@ impl Node {
 
     /// What a Pi's firmware does: reads kernel, initramfs and command line from the card's boot partition.
     fn read_firmware(&self) -> Result<Firmware> {
-        let copy = |name: &str| -> Result<PathBuf> {
+        let copy = |name: &str, more: Vec<u8>| -> Result<PathBuf> {
             let file = self.logs.join(name);
-            fs::write(&file, self.card.read_boot(name)?).with_context(|| format!("writing {}", file.display()))?;
+            let content = [self.card.read_boot(name)?, more].concat();
+            fs::write(&file, content).with_context(|| format!("writing {}", file.display()))?;
             Ok(file)
         };
         let command_line = String::from_utf8(self.card.read_boot("cmdline.txt")?).context("reading cmdline.txt")?;
-        Ok(Firmware { kernel: copy("vmlinuz")?, initramfs: copy("initrd.img")?, command_line })
+        let more = cpio::archive(&self.machine.instead);
+        Ok(Firmware { kernel: copy("vmlinuz", Vec::new())?, initramfs: copy("initrd.img", more)?, command_line })
     }
 
     fn boot_file(&self, kind: &str) -> PathBuf {

@@ -21,6 +21,9 @@ pub struct Machine {
     pub other_drives: Vec<PathBuf>,
     /// The lock switch of the card.
     pub write_protected: bool,
+    /// The initramfs has these files beside its own, or in their place: paths without a leading slash, and contents. None of them can be
+    /// executed.
+    pub instead: Vec<(&'static str, Vec<u8>)>,
     /// What the card answers with an I/O error.
     pub faults: Vec<Fault>,
     /// Where all writes to the card, and its flushes, are logged in order ([`crate::writes`]).

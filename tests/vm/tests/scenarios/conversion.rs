@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::Command;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use burnonce_vm::{Card, Image, Node, Recipe, checks, host, scenario, tree};
 
 /// The only file that conversion changes in the image.
@@ -97,32 +97,6 @@ fn third_boot_changes_nothing(node: &mut Node) -> Result<()> {
     Ok(())
 }
 
-/// Milliseconds that the guard may take in a boot with nothing to do.
-const GUARD_MS: u64 = 50;
-
-/// The guard costs next to nothing where there is nothing to do, and its initramfs is hardly larger. What it took is a time by the clock, on
-/// a machine that has other things to do: the shortest of up to three boots counts. The node is off.
-fn guard_is_cheap(node: &mut Node, image: &Image) -> Result<()> {
-    let (without, with) = image.initramfs_sizes()?;
-    let grown = with.saturating_sub(without);
-    println!("vm: guard: initramfs {} KiB larger", grown / 1024);
-    ensure!(grown <= 1 << 20, "the initramfs grew from {without} to {with} bytes");
-    let mut reports = Vec::new();
-    while reports.len() < 3 {
-        ensure!(node.settle(1)? == 1);
-        let report = node.sh("cat /run/burnonce/guard.json")?;
-        node.shutdown()?;
-        let report: serde_json::Value = serde_json::from_str(&report).context("reading guard.json")?;
-        ensure!(report["verdict"] == "upper", "{report:#}");
-        println!("vm: guard: {} ms: {}", report["total_ms"], report["took_ms"]);
-        if report["total_ms"].as_u64().context("guard.json has no total_ms")? < GUARD_MS {
-            return Ok(());
-        }
-        reports.push(report);
-    }
-    bail!("the guard never took less than {GUARD_MS} ms: {reports:#?}")
-}
-
 /// Boots a fresh card until it is converted, shuts the node down, and looks at the card: in its root, only files whose names begin as
 /// `allowed` differ from the image.
 fn converts(node: &mut Node, image: &Image, allowed: &[&str]) -> Result<()> {
@@ -132,14 +106,6 @@ fn converts(node: &mut Node, image: &Image, allowed: &[&str]) -> Result<()> {
     node.shutdown()?;
     checks::has_third_partition(&node.card, &image.as_card())?;
     lower_is_as_burned(&node.card, image, allowed)
-}
-
-#[test]
-fn guard_costs_little() {
-    scenario("guard_costs_little", |bed| {
-        let image = Recipe::stock().make()?;
-        guard_is_cheap(&mut bed.node(bed.converted(&image)?), &image)
-    });
 }
 
 #[test]

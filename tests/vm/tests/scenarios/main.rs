@@ -5,6 +5,7 @@
 //! ```
 
 mod conversion;
+mod cost;
 mod cuts;
 mod faults;
 mod hands_off;
