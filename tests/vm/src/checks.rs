@@ -15,22 +15,6 @@ pub fn status(node: &Node) -> Result<(Value, i32)> {
     Ok((json, code))
 }
 
-/// What the guard of a boot with nothing to do took.
-#[derive(Debug)]
-pub struct Guard {
-    /// Milliseconds in all, from the start of the process.
-    pub total_ms: u64,
-}
-
-/// Reads the guard's report of this boot, and prints its times.
-pub fn guard(node: &Node) -> Result<Guard> {
-    let report = node.sh("cat /run/burnonce/guard.json")?;
-    let report: Value = serde_json::from_str(&report).context("reading guard.json")?;
-    ensure!(report["verdict"] == "upper", "{report:#}");
-    println!("vm: guard: {} ms: {}", report["total_ms"], report["took_ms"]);
-    Ok(Guard { total_ms: report["total_ms"].as_u64().context("guard.json has no total_ms")? })
-}
-
 /// The node runs on an overlay whose upper is on the third partition, is healthy, and its lower is sealed. Returns the status.
 pub fn is_converted(node: &Node) -> Result<Value> {
     is_converted_on(node, "/dev/vda")

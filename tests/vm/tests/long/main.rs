@@ -5,7 +5,6 @@
 //! sudo cargo test -p burnonce-vm --test long -- --test-threads=2 --nocapture
 //! ```
 
-mod cost;
 mod cuts;
 mod faults;
 mod prefixes;

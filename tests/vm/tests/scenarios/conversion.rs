@@ -31,10 +31,6 @@ fn first_boot_to_overlay() {
         first_boot_went_to_upper(&node.card)?;
         ensure!(node.card.mount(3)?.text("overlay/root/written")? == "kept\n");
         lower_is_as_burned(&node.card, &image, &[CONFIGURATION])?;
-        let (without, with) = image.initramfs_sizes()?;
-        let grown = with.saturating_sub(without);
-        println!("vm: the initramfs is {} KiB larger", grown / 1024);
-        ensure!(grown <= 1 << 20, "the initramfs grew from {without} to {with} bytes");
         third_boot_changes_nothing(&mut node)
     });
 }
@@ -86,7 +82,6 @@ impl Untouched {
     }
 }
 
-/// A boot with nothing to do.
 fn third_boot_changes_nothing(node: &mut Node) -> Result<()> {
     let before = Untouched::of(&node.card)?;
     ensure!(node.settle(1)? == 1);
@@ -95,9 +90,6 @@ fn third_boot_changes_nothing(node: &mut Node) -> Result<()> {
     ensure!(node.sh("cat /root/written; cat /var/lib/demo/ran")? == "kept\ncloud-init ran");
     checks::nothing_failed(node)?;
     println!("vm: a boot with nothing to do: converge took {} ms", status["converge"]["took_ms"]);
-    let guard = checks::guard(node)?;
-    // The other node of this machine takes its time, too: `make test-long` looks at the guard's by itself.
-    ensure!(guard.total_ms < 1000, "{guard:?}");
     ensure!(!node.console_log(node.boots())?.contains("burnonce: checking"), "a clean upper was checked");
     node.shutdown()?;
     checks::upper_is_clean(&node.card)?;
