@@ -5,7 +5,6 @@
 //! ```
 
 mod conversion;
-mod cost;
 mod cuts;
 mod faults;
 mod hands_off;
