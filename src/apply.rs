@@ -185,8 +185,7 @@ fn stage(root: &Path, state: &State) -> Result<PathBuf> {
         fs::create_dir_all(&path).with_context(|| format!("making {}", path.display()))?;
         set_mode(&path, 0o755)?;
     }
-    let ballast = Upper::at(&stage).own("ballast");
-    fs::write(&ballast, upper::ballast()).with_context(|| format!("writing {}", ballast.display()))?;
+    upper::make_ballast(&Upper::at(&stage).own("ballast"))?;
     files::replace(&stage.join(state::PATH), &state.to_json()?)?;
     Ok(stage)
 }

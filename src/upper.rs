@@ -11,7 +11,7 @@
 //! burnonce/spare/        a new, empty pair `overlay` and `overlay-workdir/_`, ready for a reset of a full file system
 //! burnonce/next/         the same, while a request is carried out
 //! burnonce/reclaim/      what is being deleted; never used again
-//! burnonce/ballast       is deleted when state.json must be written and nothing else is free
+//! burnonce/ballast/      files that are deleted when something must be written and nothing else is free
 //! ```
 
 use crate::files;
@@ -25,7 +25,7 @@ use std::path::{Path, PathBuf};
 
 mod stock;
 
-pub(crate) use stock::{is_spare, make_directory, names};
+pub(crate) use stock::{is_spare, make_ballast, make_directory, names};
 
 /// The extended attribute of an upper directory that holds its generation's number, in decimal digits. It is set before the directory
 /// comes into use and goes with it through every rename. The one that conversion made has none and is number 1.
@@ -49,11 +49,6 @@ pub const DIRECTORIES: [&str; 12] = [
 
 /// The longest state.json that is read, in bytes. With nine generations and many patterns it has a few thousand.
 const LONGEST_STATE: u64 = 1 << 20;
-
-/// The content of the ballast, 1 MiB. Not zeroes, for which mke2fs would leave a hole.
-pub fn ballast() -> Vec<u8> {
-    vec![0xB0; 1 << 20]
-}
 
 /// An upper partition that is mounted.
 #[derive(Debug, Clone)]
@@ -136,7 +131,7 @@ impl Upper {
     pub fn write_state(&self, state: &State) -> Result<()> {
         let (path, text) = (self.root.join(state::PATH), state.to_json()?);
         match files::replace(&path, &text) {
-            Err(error) if is_full(&error) && files::remove(&self.own("ballast"))? => files::replace(&path, &text),
+            Err(error) if is_full(&error) && self.drop_ballast()? => files::replace(&path, &text),
             written => written,
         }
     }

@@ -2,7 +2,6 @@
 
 use super::kernel_log::KernelLog;
 use super::swap::{self, is_directory};
-use crate::files;
 use crate::observe;
 use crate::state::State;
 use crate::tree;
@@ -91,7 +90,7 @@ pub fn make(upper: &Upper, reserve: u64, mut state: State, log: &KernelLog, did:
             log.error(format_args!("generation {number} could not be deleted: {error:#}"));
         }
     }
-    if !enough(BOOT) && files::remove(&upper.own("ballast"))? {
+    if !enough(BOOT) && upper.drop_ballast()? {
         did.push("deleted the reserve of 1 MiB, for room".to_owned());
     }
     let work = upper.workdir().join("_");

@@ -1,18 +1,23 @@
 //! What an upper partition has ready for a reset of a full file system, and the place where things go that are not needed any more.
 
-use super::{DIRECTORIES, Upper, ballast};
-use crate::{files, mounted};
+use super::{DIRECTORIES, Upper};
+use crate::{files, mounted, tree};
 use anyhow::{Context, Result};
 use nix::dir::Dir;
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
 use std::ffi::{OsStr, OsString};
-use std::fs::{self, File, Permissions};
-use std::io::{ErrorKind, Write};
+use std::fs::{self, Permissions};
+use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+
+/// The ballast is so many files, for a boot needs inodes as well as blocks; with its directory one more than the guard asks for.
+const BALLAST_FILES: usize = 64;
+/// Bytes of each of them: 1 MiB altogether.
+const BALLAST_FILE: usize = 16 << 10;
 
 impl Upper {
     /// Makes the directories, the spare pair and the ballast again where they are missing or not as they must be. Each is made in
@@ -48,17 +53,29 @@ impl Upper {
             self.put(&new, &spare)?;
             done = true;
         }
-        let (path, content) = (self.own("ballast"), ballast());
-        if !is_ballast(&path, content.len())? {
+        let path = self.own("ballast");
+        if !is_ballast(&path)? {
             let new = self.free_name(OsStr::new("new-ballast"))?;
-            File::create(&new)
-                .and_then(|mut file| file.write_all(&content))
-                .with_context(|| format!("writing {}", new.display()))?;
+            make_ballast(&new)?;
             self.discard(&path)?;
             self.put(&new, &path)?;
             done = true;
         }
         Ok(done)
+    }
+
+    /// Deletes the ballast, and makes that last: what it held can be used from then on. Says whether it was there.
+    ///
+    /// # Errors
+    /// It cannot be deleted.
+    pub fn drop_ballast(&self) -> Result<bool> {
+        let path = self.own("ballast");
+        if path.symlink_metadata().is_err_and(|error| error.kind() == ErrorKind::NotFound) {
+            return Ok(false);
+        }
+        tree::remove(&path)?;
+        mounted::flush(&self.root)?;
+        Ok(true)
     }
 
     /// Moves `path` to `reclaim/`, where it is deleted in time, and gives its new path; `None`: it is not there. Flush before anything is
@@ -169,14 +186,35 @@ fn is_new(path: &Path) -> Result<bool> {
     Ok(!xattr::list(path).with_context(looking)?.any(labelled) && names(path)?.is_empty())
 }
 
-/// Whether the ballast is there, with blocks of its own.
-fn is_ballast(path: &Path, length: usize) -> Result<bool> {
-    match fs::symlink_metadata(path) {
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
-        looked => {
-            let metadata = looked.with_context(|| format!("looking at {}", path.display()))?;
-            let length = u64::try_from(length)?;
-            Ok(metadata.is_file() && metadata.len() == length && metadata.blocks() * 512 >= length)
+/// Makes the ballast at `path`.
+///
+/// # Errors
+/// The file system takes no writes, or is full.
+pub(crate) fn make_ballast(path: &Path) -> Result<()> {
+    make_directory(path)?;
+    // Not zeroes, for which mke2fs would leave a hole.
+    let content = [0xB0; BALLAST_FILE];
+    for number in 0..BALLAST_FILES {
+        let file = path.join(number.to_string());
+        fs::write(&file, content).with_context(|| format!("writing {}", file.display()))?;
+    }
+    Ok(())
+}
+
+/// Whether the ballast is there, with inodes and blocks of its own.
+fn is_ballast(path: &Path) -> Result<bool> {
+    // What an earlier version made is one file of this length altogether.
+    if !path.is_dir() || is_link(path) {
+        return Ok(false);
+    }
+    let names = names(path)?;
+    for name in &names {
+        let file = path.join(name);
+        let metadata = fs::symlink_metadata(&file).with_context(|| format!("looking at {}", file.display()))?;
+        let length = BALLAST_FILE as u64;
+        if !metadata.is_file() || metadata.len() != length || metadata.blocks() * 512 < length {
+            return Ok(false);
         }
     }
+    Ok(names.len() == BALLAST_FILES)
 }

@@ -71,8 +71,10 @@ fn assert_stocked(upper: &Upper) {
         assert_eq!(names(&path), [""; 0], "{}", path.display());
         assert_eq!(xattr::list(&path).unwrap().count(), 0, "{}", path.display());
     }
-    let ballast = fs::metadata(upper.own("ballast")).unwrap();
-    assert!(ballast.len() == 1 << 20 && ballast.blocks() * 512 >= 1 << 20);
+    let ballast: Vec<_> = names(&upper.own("ballast")).iter().map(|name| upper.own("ballast").join(name)).collect();
+    assert_eq!(ballast.len(), 64);
+    let blocks = ballast.iter().map(|file| fs::metadata(file).unwrap().blocks());
+    assert!(blocks.sum::<u64>() * 512 >= 1 << 20);
 }
 
 #[test]
@@ -94,7 +96,9 @@ fn what_is_not_kept_is_deleted_and_what_is_missing_is_made_again() {
     run("chattr", &["+a", deep.join("var/log").to_str().unwrap(), deep.join("var").to_str().unwrap()]);
     // A spare that is not as it must be: the merged root would have its mode.
     fs::set_permissions(upper.own("spare/overlay"), fs::Permissions::from_mode(0o700)).unwrap();
-    fs::remove_file(upper.own("ballast")).unwrap();
+    // The ballast as an earlier version made it.
+    fs::remove_dir_all(upper.own("ballast")).unwrap();
+    fs::write(upper.own("ballast"), vec![0xB0; 1 << 20]).unwrap();
 
     let said = reclaim(&card);
     assert!(said.contains("generation 3 is not kept any more"), "{said}");
@@ -168,7 +172,7 @@ fn on_a_card_that_is_nearly_full_the_kept_ones_go_oldest_first() {
     take(&upper.generation(5).join("overlay/large"), 20);
     take(&upper.generation(9).join("overlay/large"), 20);
     take(&upper.overlay().join("large"), 37);
-    let mut spare = fs::OpenOptions::new().write(true).open(upper.own("ballast")).unwrap();
+    let mut spare = fs::OpenOptions::new().write(true).open(upper.own("ballast/63")).unwrap();
     std::io::Write::write_all(&mut spare, b"x").unwrap();
     spare.set_len(1).unwrap();
     reclaim(&card);
@@ -178,7 +182,7 @@ fn on_a_card_that_is_nearly_full_the_kept_ones_go_oldest_first() {
     fs::remove_file(upper.generation(5).join("overlay/large")).unwrap();
     fs::remove_file(upper.generation(9).join("overlay/large")).unwrap();
     take(&upper.overlay().join("largest"), 56);
-    fs::remove_file(upper.own("ballast")).unwrap();
+    fs::remove_dir_all(upper.own("ballast")).unwrap();
     fs::remove_dir_all(upper.own("spare")).unwrap();
     reclaim(&card);
     assert_eq!((numbers(&upper), names(&upper.own("generations")).len()), (vec![], 0));

@@ -91,10 +91,9 @@ fn a_state_file_that_is_none_ends_in_memory() {
 
 /// The upper as burnonce 0.1.0 left it.
 fn as_of_0_1_0(upper: &Upper) {
-    for name in ["generations", "reclaim", "spare", "boot"] {
+    for name in ["generations", "reclaim", "spare", "boot", "ballast"] {
         let _ = fs::remove_dir_all(upper.own(name));
     }
-    let _ = fs::remove_file(upper.own("ballast"));
     let State { made_for, .. } = upper.state().unwrap();
     let text = format!(r#"{{"version":"1.0","made_by":"0.1.0","made_for":"{made_for}","attempts":1,"generation":1}}"#);
     fs::write(upper.root().join(state::PATH), text).unwrap();
@@ -141,7 +140,7 @@ fn a_full_upper_without_a_reserve_is_reset() {
     let bench = Bench::new("");
     bench.write(|upper| {
         request(upper, "r", Kind::Reset);
-        fs::remove_file(upper.own("ballast")).unwrap();
+        fs::remove_dir_all(upper.own("ballast")).unwrap();
         fill(&upper.overlay());
     });
     let seen = bench.upper();

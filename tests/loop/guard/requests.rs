@@ -161,6 +161,23 @@ fn a_full_upper_boots_as_itself_as_long_as_there_is_something_to_delete() {
     });
 }
 
+/// overlayroot's mount and the first services make files.
+#[test]
+fn an_upper_without_a_free_inode_boots_as_itself() {
+    let bench = Bench::new("");
+    bench.write(|upper| fill_with_files(&upper.overlay()));
+    assert_eq!(bench.upper().report.did, ["deleted the reserve of 1 MiB, for room"]);
+    bench.write(|upper| {
+        let free = nix::sys::statvfs::statvfs(upper.root()).unwrap().files_free();
+        assert!(free >= 64, "{free} inodes are free");
+        let merged = tempfile::tempdir().unwrap();
+        let (upper, work) = (upper.overlay(), upper.workdir().join("_"));
+        let options = format!("lowerdir=/etc,upperdir={},workdir={}", upper.display(), work.display());
+        run("mount", &["-t", "overlay", "overlayroot", "-o", &options, merged.path().to_str().unwrap()]);
+        run("umount", &[merged.path().to_str().unwrap()]);
+    });
+}
+
 /// What a reset takes does not depend on how much is set aside. To make 500,000 files takes a minute: `make test-long` does it.
 #[test]
 fn a_reset_takes_the_same_time_whatever_the_upper_holds() {
