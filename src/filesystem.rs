@@ -25,6 +25,8 @@ pub enum Content {
     Ext(Superblock),
     /// Something else that `blkid -p` recognises: `vfat`, `btrfs`, `swap`, `LVM2_member`, …
     Other { name: String, label: Option<String> },
+    /// It could not be read, for this reason: the card has worn out, or the partition reaches past its end.
+    Unreadable { reason: String },
 }
 
 /// The facts of an ext4 superblock that decisions rest on.

@@ -5,7 +5,7 @@ use crate::filesystem::{self, Content};
 use crate::guard::report::{self, Problem};
 use crate::observation::{Cmdline, Disk, Held, KernelPartition, Observation, Overlayroot, Place, Root};
 use crate::overlay::{self, Configuration};
-use crate::table::{self, Defect, Partition, Table};
+use crate::table::{self, Defect, Table};
 use crate::units::{Bytes, Lba, Sectors};
 use crate::{config::Config, mounts, mounts::Mount};
 use anyhow::{Context, Result};
@@ -151,28 +151,21 @@ fn disk(root: &Path, path: &Path, root_number: u32, in_use: bool) -> Result<Disk
         name,
     };
     if let (Ok(table), false) = (&disk.table, in_use) {
-        disk.contents = contents(root, &disk, table, root_number)?;
+        disk.contents = contents(root, &disk, table, root_number);
     }
     Ok(disk)
 }
 
-/// What the partitions hold beside root. One before root that cannot be read is the image's own affair.
-fn contents(root: &Path, disk: &Disk, table: &Table, root_number: u32) -> Result<Vec<Held>> {
-    let behind: Vec<u32> = crate::plan::behind_root(table, root_number).map(|p| p.number).collect();
-    let mut held = Vec::new();
-    for &Partition { number, .. } in table.partitions.iter().filter(|p| p.number != root_number) {
+/// What the partitions hold beside root. One that cannot be read must not keep the owner from learning what else there is.
+fn contents(root: &Path, disk: &Disk, table: &Table, root_number: u32) -> Vec<Held> {
+    let others = table.partitions.iter().map(|partition| partition.number).filter(|&number| number != root_number);
+    let held = others.map(|number| {
         let node = root.join("dev").join(disk.partition_name(number));
         let probed = if node.exists() { filesystem::probe(&node) } else { Ok(Content::Unknown) };
-        let content = match probed.with_context(|| format!("reading {}", node.display())) {
-            Err(error) if !behind.contains(&number) => {
-                log::warn!("{error:#}");
-                Content::Unknown
-            }
-            probed => probed?,
-        };
-        held.push(Held { number, content });
-    }
-    Ok(held)
+        let content = probed.unwrap_or_else(|error| Content::Unreadable { reason: format!("{error:#}") });
+        Held { number, content }
+    });
+    held.collect()
 }
 
 fn kernel_partitions(path: &Path, scale: u64) -> Result<Vec<KernelPartition>> {

@@ -38,6 +38,8 @@ pub enum Refusal {
     TableChanged { disk: String, number: u32 },
     /// A partition beside root that is not ours.
     ForeignPartition { device: String, what: String },
+    /// A partition behind root that cannot be read, so that it is not known whose it is.
+    UnreadablePartition { device: String, why: String },
     /// Two partitions that are both ours.
     TwoUppers { first: String, second: String },
     /// A partition of ours that cannot be taken as it is.
@@ -112,6 +114,11 @@ impl fmt::Display for Refusal {
                 f,
                 "/dev/{device} holds {what}. burnonce did not make that partition, so it is left alone. \
                  If it can go, delete it and restart; burnonce then uses its space"
+            ),
+            Refusal::UnreadablePartition { device, why } => write!(
+                f,
+                "/dev/{device} cannot be read, so it is left alone, whosever it is ({why}). The card has worn out or sits badly: \
+                 clean its contacts, or use another card"
             ),
             Refusal::TwoUppers { first, second } => write!(
                 f,
@@ -210,6 +217,7 @@ pub fn describe(content: &Content) -> String {
         }
         Content::Other { name, label: None } => kind(name),
         Content::Other { name, label: Some(label) } => format!("{} labelled \"{label}\"", kind(name)),
+        Content::Unreadable { reason } => format!("something that cannot be read ({reason})"),
     }
 }
 
@@ -218,6 +226,7 @@ pub fn caption(content: &Content) -> String {
     let (name, label) = match content {
         Content::Blank => return "blank".to_owned(),
         Content::Unknown => return "not recognised".to_owned(),
+        Content::Unreadable { .. } => return "cannot be read".to_owned(),
         Content::Ext(superblock) => ("ext4", Some(superblock.label.as_str()).filter(|l| !l.is_empty())),
         Content::Other { name, label } => (name.split(" (").next().unwrap_or(name), label.as_deref()),
     };

@@ -146,6 +146,7 @@ tags! { kind, KINDS of Refusal:
     Table "table",
     TableChanged "table-changed",
     ForeignPartition "foreign-partition",
+    UnreadablePartition "unreadable-partition",
     TwoUppers "two-uppers",
     UnusableUpper "unusable-upper",
     SlotsTaken "slots-taken",

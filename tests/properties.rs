@@ -28,7 +28,15 @@ const LOWER_UUID: &str = "c6b4e7a1-3f0d-4b52-9a77-2d9e1f5a80c3";
 
 fn foreign() -> impl Strategy<Value = Content> {
     let other = |name: &str| Content::Other { name: name.to_owned(), label: None };
-    select(vec![Content::Blank, Content::Unknown, other("vfat"), other("swap"), ext("data", Owner::Empty, 1)])
+    let unreadable = Content::Unreadable { reason: "Input/output error".to_owned() };
+    select(vec![
+        Content::Blank,
+        Content::Unknown,
+        unreadable,
+        other("vfat"),
+        other("swap"),
+        ext("data", Owner::Empty, 1),
+    ])
 }
 
 fn ext(label: &str, owner: Owner, size: u64) -> Content {
@@ -609,6 +617,7 @@ fn any_content() -> impl Strategy<Value = Content> {
     prop_oneof![
         Just(Content::Blank),
         Just(Content::Unknown),
+        text().prop_map(|reason| Content::Unreadable { reason }),
         (text(), option::of(text())).prop_map(|(name, label)| Content::Other { name, label }),
         (text(), owner, number()).prop_map(|(label, owner, size)| ext(&label, owner, size)),
     ]

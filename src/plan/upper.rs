@@ -54,6 +54,9 @@ pub(super) fn find_upper<'a>(disk: &Disk, table: &'a Table, root: u32, lower_uui
                 Upper::Placeholder(partition)
             }
             Content::Blank if partition.name.as_deref() == Some(LABEL) => Upper::Placeholder(partition),
+            Content::Unreadable { reason } if behind.contains(&partition.number) => {
+                return Err(Refusal::UnreadablePartition { device, why: reason.clone() });
+            }
             other if behind.contains(&partition.number) => {
                 return Err(Refusal::ForeignPartition { device, what: describe(other) });
             }

@@ -23,7 +23,7 @@ fn runs_on_memory(name: &str, words: &str, damage: fn(&mut Node) -> Result<()>) 
 
 #[test]
 fn superblock_zeroed() {
-    runs_on_memory("superblock_zeroed", "labelled burnonce", |node| damage::zero_superblock(&node.card));
+    runs_on_memory("superblock_zeroed", "or its superblock is", |node| damage::zero_superblock(&node.card));
 }
 
 /// e2fsck does not take the backups of group descriptors unasked. Asked, as the node says, it brings the upper back.
