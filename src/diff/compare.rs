@@ -15,20 +15,23 @@ use xattr::FileExt;
 const BUFFER: usize = 64 << 10;
 
 /// A path of a layer and what it is.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub struct Side<'a> {
     /// As one opens it.
     pub path: &'a Path,
     pub stat: &'a Stat,
     /// The same, in its directory, where that is open.
     pub name: Option<(&'a OwnedFd, &'a OsStr)>,
+    /// The same, open for reading, where it is a regular file that is open already.
+    pub open: Option<File>,
 }
 
 impl Side<'_> {
-    fn open(&self) -> io::Result<File> {
-        match self.name {
-            Some((directory, name)) => stat::open_at(directory, name),
-            None => layers::open(self.path),
+    fn open(&mut self) -> io::Result<File> {
+        match (self.open.take(), self.name) {
+            (Some(file), _) => Ok(file),
+            (None, Some((directory, name))) => stat::open_at(directory, name),
+            (None, None) => layers::open(self.path),
         }
     }
 }
@@ -40,8 +43,8 @@ impl Side<'_> {
 /// One of them cannot be read, or is not there any more.
 pub fn compare(
     layers: &Layers,
-    lower: Side,
-    upper: Side,
+    mut lower: Side,
+    mut upper: Side,
     content: impl FnOnce() -> io::Result<PathBuf>,
 ) -> io::Result<Details> {
     let (from, to) = (lower.stat, upper.stat);

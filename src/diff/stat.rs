@@ -3,7 +3,7 @@
 
 use super::change::{FileType, Owner};
 use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, open, openat};
-use nix::sys::stat::{FileStat, Mode, SFlag, fstatat};
+use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat};
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
@@ -29,6 +29,14 @@ impl Stat {
     /// Those of lstat(2).
     pub fn at(directory: impl AsFd, name: &OsStr) -> io::Result<Stat> {
         Ok(Stat(fstatat(directory, name, AtFlags::AT_SYMLINK_NOFOLLOW)?))
+    }
+
+    /// Of an open file.
+    ///
+    /// # Errors
+    /// Those of fstat(2).
+    pub fn of_file(file: &File) -> io::Result<Stat> {
+        Ok(Stat(fstat(file)?))
     }
 
     fn kind(&self) -> SFlag {

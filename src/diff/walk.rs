@@ -4,17 +4,20 @@ use super::change::{Change, Details, Pair, What};
 use super::compare::{Side, compare};
 use super::layers::{Directory, Layers, Located, shown};
 use super::stat::{self, Stat};
+use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
-use std::fs;
+use std::fs::{self, File};
 use std::io::{self, ErrorKind};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc;
 use std::thread;
 
-/// So many entries of a directory are looked at before what was found is told.
+/// So many entries of a directory are looked at before it is closed, and what is in its directories comes.
 const BATCH: usize = 4096;
-/// Fewer entries are not worth another thread.
+/// So many entries are looked at by one thread at a time.
 const PART: usize = 128;
 /// The most threads; a Raspberry Pi has four cores.
 const THREADS: usize = 4;
@@ -93,7 +96,7 @@ impl Walk<'_> {
         let root = Path::new("/");
         let looked = Place::open(self.layers, root, directory).and_then(|place| {
             let (upper, lower) = (Stat::of(&self.layers.upper(root))?, Stat::of(&self.layers.lower(root))?);
-            Ok(place.both(root, &upper, (root, &lower)))
+            Ok(place.both(root, (&upper, None), (root, &lower)))
         });
         let found = looked.unwrap_or_else(Found::from);
         self.say(root, Found { inside: Some(directory.clone()), ..found });
@@ -127,12 +130,19 @@ impl Walk<'_> {
         names.sort_unstable_by(|a, b| a.0.cmp(&b.0));
         for batch in names.chunks(BATCH) {
             // Closed again before what is in it is gone into, or a deep tree would need more open files than there are.
-            let found = match Place::open(self.layers, path, directory) {
-                Ok(place) => place.look_at_all(path, batch),
+            let mut later = Vec::new();
+            match Place::open(self.layers, path, directory) {
+                Ok(place) => place.look_at_all(path, batch, &mut |name, found| {
+                    if later.is_empty() && found.inside.is_none() {
+                        self.say(&path.join(name), found);
+                    } else {
+                        later.push((path.join(name), found));
+                    }
+                }),
                 Err(error) => return self.unreadable(path, error),
-            };
-            for ((name, _), found) in batch.iter().zip(found) {
-                self.say(&path.join(name), found);
+            }
+            for (path, found) in later {
+                self.say(&path, found);
             }
         }
     }
@@ -158,23 +168,39 @@ impl Place<'_> {
         Ok(Place { layers, directory, upper, lower })
     }
 
-    /// Looks at these entries of it, by several threads where there are many: most of the time the kernel is asked.
-    fn look_at_all(&self, path: &Path, names: &[Name]) -> Vec<Found> {
+    /// Looks at these entries of it, by several threads where there are many, for most of the time it is the kernel that works; and
+    /// tells in their order what was found, as soon as that is known.
+    fn look_at_all(&self, path: &Path, names: &[Name], tell: &mut dyn FnMut(&OsStr, Found)) {
         let look_at = |(name, file_type): &Name| self.look(&path.join(name), Some(*file_type));
         let threads = (names.len() / PART).min(thread::available_parallelism().map_or(1, usize::from)).min(THREADS);
         if threads < 2 {
-            return names.iter().map(look_at).collect();
+            return names.iter().for_each(|name| tell(&name.0, look_at(name)));
         }
+        let parts: Vec<&[Name]> = names.chunks(PART).collect();
+        let (parts, next) = (&parts, &AtomicUsize::new(0));
         thread::scope(|scope| {
-            let parts: Vec<_> = names
-                .chunks(names.len().div_ceil(threads))
-                .map(|part| scope.spawn(move || part.iter().map(look_at).collect::<Vec<Found>>()))
-                .collect();
-            let join = |part: thread::ScopedJoinHandle<'_, Vec<Found>>| {
-                part.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-            };
-            parts.into_iter().flat_map(join).collect()
-        })
+            let (sender, receiver) = mpsc::channel();
+            for _ in 0..threads {
+                let sender = sender.clone();
+                scope.spawn(move || {
+                    while let Some((number, part)) = take(parts, next) {
+                        let found: Vec<Found> = part.iter().map(look_at).collect();
+                        if sender.send((number, found)).is_err() {
+                            break;
+                        }
+                    }
+                });
+            }
+            drop(sender);
+            let (mut early, mut due) = (BTreeMap::new(), 0);
+            for (number, found) in receiver {
+                early.insert(number, found);
+                while let Some(found) = early.remove(&due) {
+                    parts[due].iter().zip(found).for_each(|((name, _), found)| tell(name, found));
+                    due += 1;
+                }
+            }
+        });
     }
 
     /// Looks at the entry `path` of it.
@@ -199,7 +225,10 @@ impl Place<'_> {
                 return Ok(Found { change: Some(Box::new(change)), ..Found::default() });
             }
         }
-        let upper = Stat::at(&self.upper, name)?;
+        // Two files are compared by their content, as a rule: to ask an open one is to look its name up once instead of twice.
+        let both_files = known.is_some_and(|t| t.is_file()) && lower.as_ref().is_some_and(|(_, was)| was.is_file());
+        let open = if both_files { stat::open_at(&self.upper, name).ok() } else { None };
+        let upper = open.as_ref().map_or_else(|| Stat::at(&self.upper, name), Stat::of_file)?;
         if self.layers.is_whiteout(path, &upper, whiteout_files)? {
             return Ok(match &lower {
                 Some((_, was)) => Found::only(path, What::Deleted, was, Details::default()),
@@ -212,7 +241,7 @@ impl Place<'_> {
         Ok(match &lower {
             None => Found::only(path, What::Added, &upper, Details::default()),
             Some((_, was)) if was.is_dir() => Found::only(path, What::Replaced, &upper, types(was, &upper)),
-            Some((lower, was)) => self.both(path, &upper, (lower, was)),
+            Some((lower, was)) => self.both(path, (&upper, open), (lower, was)),
         })
     }
 
@@ -225,7 +254,7 @@ impl Place<'_> {
             (Some((_, was)), _) if !was.is_dir() => {
                 Found::only(path, What::Modified, upper, Details { renamed_from, ..types(was, upper) })
             }
-            (Some((at, was)), Some(_)) if renamed_from.is_none() => self.both(path, upper, (at, was)),
+            (Some((at, was)), Some(_)) if renamed_from.is_none() => self.both(path, (upper, None), (at, was)),
             (here, _) => {
                 let what = if here.is_some() { What::Replaced } else { What::Added };
                 Found::only(path, what, upper, Details { renamed_from, ..Details::default() })
@@ -235,19 +264,26 @@ impl Place<'_> {
         Ok(Found { inside: Some(Directory { lower, whiteout_files: marks.whiteout_files }), ..found })
     }
 
-    /// A path that both have, and that is a directory in both or in none.
-    fn both(&self, path: &Path, upper: &Stat, (lower_path, lower): (&Path, &Stat)) -> Found {
+    /// A path that both have, and that is a directory in both or in none. The upper's may be open.
+    fn both(&self, path: &Path, (upper, open): (&Stat, Option<File>), (lower_path, lower): (&Path, &Stat)) -> Found {
         let (in_upper, in_lower) = (self.layers.upper(path), self.layers.lower(lower_path));
         let (name, lower_name) = (path.file_name(), lower_path.file_name());
-        let upper = Side { path: &in_upper, stat: upper, name: name.map(|name| (&self.upper, name)) };
-        let lower = Side { path: &in_lower, stat: lower, name: self.lower.as_ref().zip(lower_name) };
+        let upper = Side { path: &in_upper, stat: upper, name: name.map(|name| (&self.upper, name)), open };
+        let lower = Side { path: &in_lower, stat: lower, name: self.lower.as_ref().zip(lower_name), open: None };
         let content = || self.layers.content(path, self.directory.lower.as_deref());
+        let is = upper.stat;
         match compare(self.layers, lower, upper, content) {
             Ok(details) if details.is_empty() => Found::default(),
-            Ok(details) => Found::only(path, What::Modified, upper.stat, details),
+            Ok(details) => Found::only(path, What::Modified, is, details),
             Err(error) => error.into(),
         }
     }
+}
+
+/// The next part that no thread has taken, and its number.
+fn take<'a>(parts: &[&'a [Name]], next: &AtomicUsize) -> Option<(usize, &'a [Name])> {
+    let number = next.fetch_add(1, Ordering::Relaxed);
+    Some((number, *parts.get(number)?))
 }
 
 fn types(from: &Stat, to: &Stat) -> Details {
