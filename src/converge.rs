@@ -187,10 +187,11 @@ fn pursue(
             if let Err(error) = carry_out(plan, seen, config, options, console) {
                 console.warn(format_args!("{error:#}"));
             }
-            if matches!(seen.root, Root::Overlay { upper: None, .. }) && is_unit(options, first) {
-                at_boot::say_what_waits(options.root, seen, console);
+            let end = (Exit::Degraded, "degraded", reasons.join("; "));
+            if !matches!(seen.root, Root::Overlay { upper: None, .. }) || !is_unit(options, first) {
+                return Ok(end);
             }
-            Ok((Exit::Degraded, "degraded", reasons.join("; ")))
+            go_on(at_boot::on_memory(options.root, seen, config, console), end, options, console)
         }
         Purpose::Convert | Purpose::Prepare { .. } if !is_booting(options, seen, first)? => {
             let message = "the next boot of this node does that: restart it. \
@@ -241,7 +242,12 @@ fn in_overlay(
     if !at_boot::is_for(seen) || options.late || !is_unit(options, first) {
         return Ok(end);
     }
-    match at_boot::run(options.root, seen, config, console) {
+    go_on(at_boot::run(options.root, seen, config, console), end, options, console)
+}
+
+/// Goes on as what was asked for on the boot partition has it.
+fn go_on(next: Next, end: End, options: &Options, console: &mut Console) -> Result<End> {
+    match next {
         Next::GoOn => Ok(end),
         Next::Refused(why) => Ok((end.0, end.1, why)),
         Next::Restart if options.reboot => Err(apply::restart(options.root, console)),

@@ -10,12 +10,13 @@ use crate::boot_files;
 use crate::boot_partition::{self, Boot};
 use crate::config::{Config, ResetOn};
 use crate::console::Console;
+use crate::guard::check;
 use crate::guard::report::{self, Report};
-use crate::observation::{Observation, Root};
+use crate::observation::{Observation, Place, Root};
 use crate::state::{Done, Kind, Request, State, Trigger};
 use crate::upper::Upper;
-use crate::{files, kernel, notice, overlay, plan, reclaim, request, time};
-use anyhow::{Context, Result};
+use crate::{apply, files, filesystem, kernel, notice, overlay, plan, reclaim, request, time};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use found::Found;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -60,12 +61,7 @@ struct Node<'a> {
 /// Does it on the node at `root`, whose overlay is sound. What fails here is said and holds up nothing.
 pub fn run(root: &Path, seen: &Observation, config: &Config, console: &mut Console) -> Next {
     let report = report::read(root).ok().flatten();
-    let lower = files::below(root, overlay::LOWER);
-    let check = |boot: &Path| {
-        let path = root.join("proc/sys/kernel/osrelease");
-        let running = fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
-        kernel::check_next(boot, &lower, running.trim())
-    };
+    let check = |boot: &Path| check_kernel(root, boot);
     let node = Node {
         root,
         upper: Upper::at(files::below(root, overlay::UPPER)),
@@ -85,22 +81,63 @@ pub fn run(root: &Path, seen: &Observation, config: &Config, console: &mut Conso
     })
 }
 
-/// Says which requests on the boot partition must wait, on a node that runs on memory: there is no upper to reset.
-pub fn say_what_waits(root: &Path, seen: &Observation, console: &mut Console) {
+/// Deals with the files on the boot partition of a node that runs on memory. An upper that is only full, or that has something in the
+/// place of its work directory, can take a request all the same, and a reset is what helps it. Otherwise the files wait.
+pub fn on_memory(root: &Path, seen: &Observation, config: &Config, console: &mut Console) -> Next {
+    let mut next = Next::GoOn;
     let looked = on_boot_partition(root, seen, |boot| match found::find(boot.directory()) {
         Ok(Found { reset, undo }) => {
-            for file in reset.iter().chain(&undo) {
+            let Some(file) = reset.iter().chain(&undo).next() else { return };
+            next = on_unused_upper(root, seen, config, boot, console).unwrap_or_else(|error| {
                 console.warn(format_args!(
-                    "{} on the boot partition is left there: the upper cannot be used in this boot.",
+                    "{} on the boot partition is left there: the upper cannot be used in this boot ({error:#}).",
                     name(file)
                 ));
-            }
+                Next::GoOn
+            });
         }
         Err(error) => log::warn!("{error:#}"),
     });
     if let Err(error) = looked {
         log::info!("looking at the boot partition: {error:#}");
     }
+    next
+}
+
+/// Records on the upper, which this boot does not use, what is asked for on the boot partition.
+fn on_unused_upper(
+    root: &Path,
+    seen: &Observation,
+    config: &Config,
+    boot: &Boot,
+    console: &mut Console,
+) -> Result<Next> {
+    let report = report::read(root)?.context("the guard has left no report")?;
+    let device = report.upper.context("the guard has found none")?;
+    let Place::Partition { uuid, .. } = &seen.lower else { bail!("root is not on a partition") };
+    let device = files::below(root, &device);
+    // What the guard could not repair is not written to: something may still be saved from it.
+    let glance = filesystem::glance(&device)?.context("it has no superblock")?;
+    ensure!(glance.check.is_none(), "it needs a check");
+    let directory = root.join(apply::RUN).join("upper");
+    let (mounted, state) = check::look(&device, &directory, uuid).map_err(|why| match why {
+        check::Failure::Unreadable(error) => error,
+        check::Failure::Unusable(problem) => anyhow!("{}", problem.why.trim_end_matches('.')),
+    })?;
+    mounted.make_writable()?;
+    let check = |boot: &Path| check_kernel(root, boot);
+    let upper = Upper::at(mounted.directory());
+    let node = Node { root, upper, config, guarded: true, now: time::now(), check: &check };
+    let next = node.requests(&state, None, boot, console)?;
+    mounted.close()?;
+    Ok(next)
+}
+
+/// Whether a reset would leave the next kernel with its modules, by what is on the boot partition at `boot`.
+fn check_kernel(root: &Path, boot: &Path) -> Result<()> {
+    let path = root.join("proc/sys/kernel/osrelease");
+    let running = fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
+    kernel::check_next(boot, &files::below(root, overlay::LOWER), running.trim())
 }
 
 /// Says what the guard did in this boot beside a request.

@@ -90,7 +90,7 @@ pub fn make(upper: &Upper, reserve: u64, mut state: State, log: &KernelLog, did:
             log.error(format_args!("generation {number} could not be deleted: {error:#}"));
         }
     }
-    if !enough(BOOT) && upper.drop_ballast()? {
+    if !enough(BOOT) && upper.release_ballast()? {
         did.push("deleted the reserve of 1 MiB, for room".to_owned());
     }
     let work = upper.workdir().join("_");

@@ -14,10 +14,12 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-/// The ballast is so many files, for a boot needs inodes as well as blocks; with its directory one more than the guard asks for.
-const BALLAST_FILES: usize = 64;
-/// Bytes of each of them: 1 MiB altogether.
+/// The ballast is so many files, for a boot needs inodes as well as blocks: a little more than the guard asks for.
+const BALLAST_FILES: usize = 72;
+/// Bytes of each of them: a good MiB altogether.
 const BALLAST_FILE: usize = 16 << 10;
+/// The name of the one that is kept for state.json.
+const LAST: &str = "0";
 
 impl Upper {
     /// Makes the directories, the spare pair and the ballast again where they are missing or not as they must be. Each is made in
@@ -64,11 +66,26 @@ impl Upper {
         Ok(done)
     }
 
-    /// Deletes the ballast, and makes that last: what it held can be used from then on. Says whether it was there.
+    /// Deletes the ballast for a boot, but for what is kept so that a request can still be recorded. Says whether there was any.
     ///
     /// # Errors
     /// It cannot be deleted.
-    pub fn drop_ballast(&self) -> Result<bool> {
+    pub fn release_ballast(&self) -> Result<bool> {
+        let path = self.own("ballast");
+        if !path.is_dir() || is_link(&path) {
+            return self.drop_ballast();
+        }
+        let files: Vec<OsString> = names(&path)?.into_iter().filter(|name| name != LAST).collect();
+        files.iter().try_for_each(|name| tree::remove(&path.join(name)))?;
+        mounted::flush(&self.root)?;
+        Ok(!files.is_empty())
+    }
+
+    /// Deletes all of the ballast. Says whether there was any.
+    ///
+    /// # Errors
+    /// It cannot be deleted.
+    pub(super) fn drop_ballast(&self) -> Result<bool> {
         let path = self.own("ballast");
         if path.symlink_metadata().is_err_and(|error| error.kind() == ErrorKind::NotFound) {
             return Ok(false);
@@ -195,6 +212,7 @@ pub(crate) fn make_ballast(path: &Path) -> Result<()> {
     // Not zeroes, for which mke2fs would leave a hole.
     let content = [0xB0; BALLAST_FILE];
     for number in 0..BALLAST_FILES {
+        // LAST is the first of them.
         let file = path.join(number.to_string());
         fs::write(&file, content).with_context(|| format!("writing {}", file.display()))?;
     }

@@ -72,7 +72,7 @@ fn assert_stocked(upper: &Upper) {
         assert_eq!(xattr::list(&path).unwrap().count(), 0, "{}", path.display());
     }
     let ballast: Vec<_> = names(&upper.own("ballast")).iter().map(|name| upper.own("ballast").join(name)).collect();
-    assert_eq!(ballast.len(), 64);
+    assert_eq!(ballast.len(), 72);
     let blocks = ballast.iter().map(|file| fs::metadata(file).unwrap().blocks());
     assert!(blocks.sum::<u64>() * 512 >= 1 << 20);
 }

@@ -157,8 +157,13 @@ fn a_full_upper_boots_as_itself_as_long_as_there_is_something_to_delete() {
     bench.memory("is full");
     bench.write(|upper| {
         assert_eq!(upper.state().unwrap().set_aside, []);
-        assert!(!upper.own("ballast").exists() && upper.overlay().join("fill-1M").exists());
+        assert_eq!(names(&upper.own("ballast")), ["0"]);
+        assert!(upper.overlay().join("fill-1M").exists());
+        // Enough is left to ask for a reset, and that is all.
+        request(upper, "again", Kind::Reset);
+        assert!(!upper.own("ballast").exists());
     });
+    assert_eq!(bench.upper().report.request.unwrap().refused, None);
 }
 
 /// overlayroot's mount and the first services make files.

@@ -142,6 +142,37 @@ fn reset_of_a_full_upper() {
     });
 }
 
+/// The reserve went for a boot, and the upper is full again: the node runs on memory, and a file on the boot partition is of use still.
+#[test]
+fn reset_of_an_upper_too_full_to_boot() {
+    scenario("reset_of_an_upper_too_full_to_boot", |bed| {
+        let image = Recipe::stock().make()?;
+        let mut node = bed.node(bed.converted(&image)?);
+        let before = checks::burned(&node.card)?;
+        let upper = node.card.mount_writable(3)?;
+        for entry in std::fs::read_dir(upper.path().join("burnonce/ballast"))? {
+            let file = entry?.path();
+            if !file.ends_with("0") {
+                std::fs::remove_file(file)?;
+            }
+        }
+        damage::fill_blocks(&upper)?;
+        drop(upper);
+        ensure!(node.settle(1)? == 1);
+        checks::is_on_memory(&node)?;
+        checks::says(&node, 1, "is full")?;
+        node.shutdown()?;
+        node.card.write_boot("burnonce-reset", "")?;
+        ensure!(node.settle(2)? == 2);
+        let (status, _) = checks::status(&node)?;
+        ensure!(status["mode"] == "overlay" && status["state"]["generation"] == 2, "{status:#}");
+        ensure!(node.sudo("test -e /fill-0")?.code == Some(1), "the reset left something");
+        node.shutdown()?;
+        ensure!(checks::burned(&node.card)? == before, "the image was written");
+        Ok(())
+    });
+}
+
 /// `overlay.on_failure: lower`: the node runs from the image itself, and says that it writes to it.
 #[test]
 fn on_failure_lower() {
