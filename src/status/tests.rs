@@ -104,5 +104,7 @@ fn an_upper_is_full_without_blocks_or_without_inodes() {
     let upper = healthy().upper.unwrap();
     assert!(!upper.is_full());
     assert!(Upper { available: Bytes(4096), ..upper.clone() }.is_full());
-    assert!(Upper { free_inodes: 3, ..upper }.is_full());
+    assert!(Upper { free_inodes: 3, ..upper.clone() }.is_full());
+    // The ballast, and nothing else.
+    assert!(Upper { free_inodes: 72, ..upper }.is_full());
 }
