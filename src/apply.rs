@@ -107,6 +107,10 @@ fn apply(step: &Step, machine: &Machine, console: &Console) -> Result<()> {
         Step::AddKernelPartition { partition: NewPartition { number, start, sectors }, .. } => {
             sys::add_kernel_partition(&machine.open_disk()?, *number, *start, *sectors, machine.disk.sector_size)
         }
+        Step::GrowKernelPartition { partition: NewPartition { number, start, sectors }, .. } => {
+            sys::resize_kernel_partition(&machine.open_disk()?, *number, *start, *sectors, machine.disk.sector_size)
+        }
+        Step::GrowFilesystem { device, .. } => filesystem::grow(&machine.node(device)),
         Step::MakeFilesystem { device, length, made_for, attempt } => {
             let content = stage(root, &State::new(made_for, *attempt))?;
             filesystem::make(&machine.node(device), *length, &content)?;

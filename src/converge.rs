@@ -182,6 +182,16 @@ fn pursue(
             console.say(overlay_line(seen));
             in_overlay((Exit::Done, "sealed", String::new()), seen, config, options, first, console)
         }
+        Purpose::Grow => {
+            console.say(
+                "there is free space behind the upper: it grows now, while it is in use, and keeps what it holds.",
+            );
+            // The node is as good as before without it, and the next boot tries again.
+            if let Err(error) = carry_out(plan, seen, config, options, console) {
+                console.warn(format_args!("the upper has not grown: {error:#}."));
+            }
+            in_overlay((Exit::Done, "converged", String::new()), seen, config, options, first, console)
+        }
         Purpose::Degraded { reasons, remedy } => {
             say_degraded(options.root, reasons, remedy, console);
             if let Err(error) = carry_out(plan, seen, config, options, console) {

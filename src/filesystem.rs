@@ -164,6 +164,8 @@ pub fn identify(device: &Path) -> Result<Option<Identity>> {
 pub struct Glance {
     pub label: String,
     pub uuid: String,
+    /// See [`Superblock::size`].
+    pub size: Bytes,
     /// Why the file system asks for a check; `None`: it does not.
     pub check: Option<&'static str>,
     /// See [`Superblock::errors`]. An error count alone does not make e2fsck look further, unless it is told to (`-f`).
@@ -196,7 +198,7 @@ fn glance_at(facts: ext2::Facts) -> Glance {
         (facts.mounts_reached, "it was mounted as often as it is to be without a check"),
     ];
     let check = reasons.iter().find(|(is, _)| *is).map(|(_, why)| *why);
-    Glance { label: facts.label, uuid: facts.uuid, check, errors: facts.errors }
+    Glance { label: facts.label, uuid: facts.uuid, size: facts.size, check, errors: facts.errors }
 }
 
 /// Whether the ext4 on `device` (it may be mounted) has the RO_COMPAT `read-only` feature.
@@ -293,6 +295,19 @@ fn wipe(device: &Path, length: Bytes) -> Result<()> {
             .with_context(|| format!("at byte {at}"))?;
     }
     file.sync_all().context("flushing it")
+}
+
+/// Makes the ext4 on `device`, which is mounted and takes writes, as long as the device (`resize2fs`): the kernel does it, group by
+/// group, each in a transaction of its journal.
+///
+/// # Errors
+/// The kernel or resize2fs refuses.
+pub fn grow(device: &Path) -> Result<()> {
+    Program::new("resize2fs")
+        .arg(name(device)?)
+        .run()
+        .with_context(|| format!("growing the file system on {}", device.display()))
+        .map(drop)
 }
 
 /// Sets the `read-only` feature on the (mounted or unmounted) ext4 on `device` and flushes. Does nothing where it is set.

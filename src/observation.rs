@@ -116,6 +116,9 @@ pub struct Disk {
     pub erase_size: Option<Bytes>,
     /// Its partition table, or why that cannot be used.
     pub table: Result<Table, Defect>,
+    /// Length of the file system on the upper that is in use; `None`: none is, or it cannot be told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file_system: Option<Bytes>,
     /// The partitions that the kernel knows; it can differ from the table.
     pub kernel: Vec<KernelPartition>,
     /// What the partitions hold beside root; not looked at where an upper is in use.
@@ -217,6 +220,7 @@ mod tests {
                 read_only: false,
                 erase_size: None,
                 table: Err(Defect::NoTable),
+                file_system: None,
                 kernel: Vec::new(),
                 contents: Vec::new(),
             };

@@ -28,11 +28,11 @@ pub fn observe(root: &Path, config: &Config) -> Result<Observation> {
     let on_root = mounts::at(&mounts, "/").context("/proc/self/mountinfo names no root file system")?;
     let mode = root_mode(&mounts, on_root);
     let overlaid = matches!(mode, Root::Overlay { .. });
-    let in_use = matches!(mode, Root::Overlay { upper: Some(_), .. });
+    let upper = if let Root::Overlay { upper: Some(name), .. } = &mode { Some(name.as_str()) } else { None };
     let below = if overlaid { mounts::at(&mounts, overlay::LOWER).unwrap_or(on_root) } else { on_root };
     let (lower, disk_path) = place(root, below)?;
     let disk = match (&lower, disk_path) {
-        (Place::Partition { number, .. }, Some(path)) => Some(disk(root, &path, *number, in_use)?),
+        (Place::Partition { number, .. }, Some(path)) => Some(disk(root, &path, *number, upper)?),
         _ => None,
     };
     let tree = if overlaid { files::below(root, overlay::LOWER) } else { root.to_owned() };
@@ -131,7 +131,7 @@ fn identify(node: &Path, fs_type: &str) -> Result<(String, bool)> {
 
 /// The disk whose sysfs directory is `path`. Where an upper is in use, the partitions are not looked into, so that a boot with nothing
 /// to do stays short.
-fn disk(root: &Path, path: &Path, root_number: u32, in_use: bool) -> Result<Disk> {
+fn disk(root: &Path, path: &Path, root_number: u32, upper: Option<&str>) -> Result<Disk> {
     let name = base_name(path);
     let sector_size = u32::try_from(read_number(&path.join("queue/logical_block_size"))?)?;
     let scale = u64::from(sector_size) / SYSFS_SECTOR;
@@ -147,11 +147,21 @@ fn disk(root: &Path, path: &Path, root_number: u32, in_use: bool) -> Result<Disk
         erase_size: read_number(&path.join("device/preferred_erase_size")).ok().filter(|&n| n > 0).map(Bytes),
         kernel: kernel_partitions(path, scale.max(1))?,
         contents: Vec::new(),
+        file_system: None,
         table,
         name,
     };
-    if let (Ok(table), false) = (&disk.table, in_use) {
-        disk.contents = contents(root, &disk, table, root_number);
+    match (&disk.table, upper) {
+        (_, Some(upper)) => {
+            // The kernel's own copy. Where it cannot be told, or is being written at this moment, nothing is grown in this boot.
+            let glance = filesystem::glance(&root.join("dev").join(upper)).unwrap_or_else(|error| {
+                log::warn!("{error:#}");
+                None
+            });
+            disk.file_system = glance.map(|glance| glance.size);
+        }
+        (Ok(table), None) => disk.contents = contents(root, &disk, table, root_number),
+        (Err(_), None) => {}
     }
     Ok(disk)
 }

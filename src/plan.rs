@@ -8,10 +8,11 @@ use crate::refusal::Refusal;
 use crate::step::{Plan, Purpose, Step};
 use crate::table::{Partition, Table};
 
+mod grow;
 mod upper;
 
 pub use upper::{behind_root, free_regions};
-use upper::{find_upper, make_upper, table_notes};
+use upper::{find_upper, gpt_note, make_upper, table_notes};
 
 /// Conversions that are begun before burnonce gives up: a panic or a watchdog must not make a reboot loop.
 pub const MAX_ATTEMPTS: u32 = 3;
@@ -153,6 +154,15 @@ fn verify(seen: &Observation) -> Plan {
         plan.steps.push(Step::Seal { device: lower.clone() });
         if plan.purpose == Purpose::Nothing {
             plan.purpose = Purpose::Seal;
+        }
+    }
+    if let (Purpose::Nothing, Some(device), Some(disk)) = (&plan.purpose, upper, &seen.disk) {
+        plan.steps = grow::grow(disk, device);
+        if let (Some(Step::GrowKernelPartition { .. }), Ok(table)) = (plan.steps.first(), &disk.table) {
+            plan.notes.extend(gpt_note(table));
+        }
+        if !plan.steps.is_empty() {
+            plan.purpose = Purpose::Grow;
         }
     }
     plan.notes.extend(seen.overlayroot.guard.is_none().then(|| NO_GUARD.to_owned()));

@@ -41,6 +41,22 @@ pub enum Step {
         /// Its length.
         length: Bytes,
     },
+    /// Tell the kernel alone that the upper's partition is longer now, while it is in use: no byte of the card changes.
+    GrowKernelPartition {
+        /// Its kernel name.
+        device: String,
+        /// Where it is, with its new length.
+        partition: NewPartition,
+        /// That length.
+        length: Bytes,
+    },
+    /// Make the upper's file system as long as its partition, while it is in use.
+    GrowFilesystem {
+        /// Kernel name of the partition.
+        device: String,
+        /// Its length.
+        length: Bytes,
+    },
     /// Make the upper's ext4 with the overlay's directories and state.json in it.
     MakeFilesystem {
         /// Kernel name of the partition.
@@ -118,6 +134,12 @@ impl fmt::Display for Step {
             Step::AddKernelPartition { device, length, .. } => {
                 write!(f, "tell the kernel of a new partition /dev/{device} ({length}) in the free space")
             }
+            Step::GrowKernelPartition { device, length, .. } => {
+                write!(f, "tell the kernel that /dev/{device} has {length} now")
+            }
+            Step::GrowFilesystem { device, length } => {
+                write!(f, "grow the file system on /dev/{device} to {length}, while it is in use")
+            }
             Step::MakeFilesystem { device, length, .. } => {
                 write!(f, "make an ext4 file system on /dev/{device} ({length})")
             }
@@ -126,6 +148,9 @@ impl fmt::Display for Step {
             }
             Step::PublishTable { disk, change: Change::Remove { number }, .. } => {
                 write!(f, "take partition {number} out of the partition table of /dev/{disk}")
+            }
+            Step::PublishTable { disk, change: Change::Grow { number, .. }, .. } => {
+                write!(f, "write the new length of partition {number} into the partition table of /dev/{disk}")
             }
             Step::KeepBootFiles { device } => {
                 write!(f, "keep on /dev/{device} what a first boot consumes from the boot partition")
@@ -168,6 +193,8 @@ pub enum Purpose {
     },
     /// The overlay is up, but the lower is not sealed: a power cut came before, or a boot with `burnonce=off`.
     Seal,
+    /// The overlay is up, on a card that is larger than the one that it was made for.
+    Grow,
     /// The overlay was configured and is not what was configured. Nothing is restarted for it.
     Degraded {
         /// What is wrong, each a sentence.
@@ -224,6 +251,9 @@ impl fmt::Display for Plan {
             }
             Purpose::Seal => {
                 writeln!(f, "The overlay is up, but the image below it is not sealed. The next boot will:")?
+            }
+            Purpose::Grow => {
+                writeln!(f, "There is free space behind the upper. The next boot, or `burnonce converge`, will:")?;
             }
             Purpose::Degraded { reasons, remedy } => {
                 writeln!(f, "Degraded:")?;

@@ -34,6 +34,8 @@ struct BlkpgPartition {
 const ADD_PARTITION: c_int = 1;
 /// `BLKPG_DEL_PARTITION` of `<linux/blkpg.h>`.
 const DEL_PARTITION: c_int = 2;
+/// `BLKPG_RESIZE_PARTITION` of `<linux/blkpg.h>`.
+const RESIZE_PARTITION: c_int = 3;
 
 // BLKPG is _IO(0x12, 105) in <linux/fs.h>: it carries a pointer although its number says that it carries nothing.
 nix::ioctl_write_ptr_bad!(blkpg, nix::request_code_none!(0x12, 105), BlkpgIoctlArg);
@@ -43,8 +45,7 @@ nix::ioctl_write_ptr_bad!(blkpg, nix::request_code_none!(0x12, 105), BlkpgIoctlA
 /// # Errors
 /// `EBUSY`: it overlaps another one, or the number is taken. `EINVAL`: not on a sector boundary.
 pub fn add_kernel_partition(disk: &File, number: u32, start: Lba, sectors: Sectors, sector_size: u32) -> Result<()> {
-    let start = i64::try_from(start.to_offset(sector_size)).context("the partition starts beyond 8 EiB")?;
-    let length = i64::try_from(sectors.to_bytes(sector_size).0).context("the partition is longer than 8 EiB")?;
+    let (start, length) = in_bytes(start, sectors, sector_size)?;
     partition_operation(disk, ADD_PARTITION, number, start, length)
         .with_context(|| format!("telling the kernel of partition {number}"))
 }
@@ -56,6 +57,23 @@ pub fn add_kernel_partition(disk: &File, number: u32, start: Lba, sectors: Secto
 pub fn forget_kernel_partition(disk: &File, number: u32) -> Result<()> {
     partition_operation(disk, DEL_PARTITION, number, 0, 0)
         .with_context(|| format!("making the kernel forget partition {number}"))
+}
+
+/// Tells the kernel, and only the kernel, the new length of a partition, which may be mounted; the disk is not changed.
+///
+/// # Errors
+/// `ENXIO`: the kernel knows no such partition. `EBUSY`: it would overlap another one.
+pub fn resize_kernel_partition(disk: &File, number: u32, start: Lba, sectors: Sectors, sector_size: u32) -> Result<()> {
+    let (start, length) = in_bytes(start, sectors, sector_size)?;
+    partition_operation(disk, RESIZE_PARTITION, number, start, length)
+        .with_context(|| format!("telling the kernel the new length of partition {number}"))
+}
+
+/// Start and length as the kernel is told them.
+fn in_bytes(start: Lba, sectors: Sectors, sector_size: u32) -> Result<(i64, i64)> {
+    let start = i64::try_from(start.to_offset(sector_size)).context("the partition starts beyond 8 EiB")?;
+    let length = i64::try_from(sectors.to_bytes(sector_size).0).context("the partition is longer than 8 EiB")?;
+    Ok((start, length))
 }
 
 fn partition_operation(disk: &File, op: c_int, number: u32, start: i64, length: i64) -> Result<()> {

@@ -312,6 +312,33 @@ fn a_gpt_gets_one_entry_in_both_copies() {
     }
 }
 
+/// A card that was copied onto a longer one: the last entry becomes longer, and that is all.
+#[test]
+fn a_partition_grows() {
+    for gpt in [false, true] {
+        let disk = if gpt { Disk::gpt(8 * GB) } else { Disk::mbr(8 * GB) };
+        disk.add();
+        let entry = disk.entry(3);
+        disk.resize(64 * GB);
+        let (before, head) = (disk.table(), disk.snapshot().head);
+        let start = before.partitions[2].start.0;
+        let wanted = Change::Grow { number: 3, sectors: Sectors(before.last_usable.0 + 1 - start) };
+        disk.publish(&before, &wanted).unwrap();
+        let after = disk.table();
+        assert_eq!(after, change(&before, &wanted).unwrap());
+        assert_eq!((after.partitions[2].last(), &after.partitions[..2]), (before.last_usable, &before.partitions[..2]));
+        disk.judge();
+        if gpt {
+            let changed = differences(&entry, &disk.entry(3));
+            assert!(changed.iter().all(|at| (40..48).contains(at)), "{changed:?}");
+            assert_eq!(flags(&after), [true, true, true]);
+        } else {
+            let changed = differences(&head, &disk.snapshot().head);
+            assert!(changed.iter().all(|at| (490..494).contains(at)), "{changed:?}");
+        }
+    }
+}
+
 #[test]
 fn each_new_gpt_partition_has_its_own_guid() {
     let guid = || {

@@ -124,7 +124,9 @@ fn disk() -> impl Strategy<Value = (Disk, u32)> {
             let erase_size = erase.map(Bytes);
             let sectors = Sectors(sectors);
             let table = Ok(table);
-            Some((Disk { name, sectors, sector_size, read_only: false, erase_size, table, kernel, contents }, root))
+            let (read_only, file_system) = (false, None);
+            let disk = Disk { name, sectors, sector_size, read_only, erase_size, table, file_system, kernel, contents };
+            Some((disk, root))
         },
     )
 }
@@ -226,6 +228,26 @@ impl Simulated {
                 let state = State::new(made_for, *attempt).to_json().unwrap();
                 self.unpublished.as_mut().unwrap().1 = ext("burnonce", Owner::Ours { state, used: false }, length.0);
             }
+            Step::GrowKernelPartition { partition: NewPartition { number, start, sectors }, .. } => {
+                let end = start.0 + sectors.0;
+                let clash = self.disk().kernel.iter().find(|k| k.start > *start && k.start.0 < end);
+                assert_eq!(clash, None, "the kernel refuses to grow partition {number}");
+                let known = self.disk().kernel.iter_mut().find(|k| (k.number, k.start) == (*number, *start)).unwrap();
+                assert!(known.sectors < *sectors);
+                known.sectors = *sectors;
+            }
+            Step::PublishTable { before, change: change @ Change::Grow { .. }, .. } => self.change(before, change),
+            Step::GrowFilesystem { device, length } => {
+                let disk = self.disk();
+                let partition =
+                    disk.table.as_ref().unwrap().partitions.iter().find(|p| disk.partition_name(p.number) == *device);
+                assert_eq!(
+                    partition.unwrap().sectors.to_bytes(disk.sector_size),
+                    *length,
+                    "longer than what the table says"
+                );
+                disk.file_system = Some(*length);
+            }
             Step::PublishTable { before, change, .. } => {
                 let (partition, content) = self.unpublished.take().unwrap();
                 assert!(matches!(&content, Content::Ext(s) if matches!(s.owner, Owner::Ours { .. })), "not finished");
@@ -322,6 +344,31 @@ fn outcome(machine: &Simulated) -> (Table, Vec<Held>, bool, Root) {
     }
     contents.sort_by_key(|h| h.number);
     (machine.table().clone(), contents, machine.sealed(), machine.seen.root.clone())
+}
+
+/// A node at work on its upper, on a card that may be larger than the one it was made for.
+fn at_work() -> impl Strategy<Value = (Observation, Config)> {
+    (machine(), any::<Index>(), prop::bool::weighted(0.2)).prop_filter_map(
+        "an upper",
+        |((mut seen, config), index, shorter)| {
+            let Place::Partition { number: root, sealed, .. } = &mut seen.lower else { return None };
+            *sealed = true;
+            let root = *root;
+            let disk = seen.disk.as_mut()?;
+            let table = disk.table.as_ref().ok()?;
+            disk.kernel = table.partitions.iter().map(known).collect();
+            let others: Vec<&Partition> = table.partitions.iter().filter(|p| p.number != root).collect();
+            let upper = others.get(index.index(others.len().max(1)))?;
+            let length = upper.sectors.to_bytes(disk.sector_size).0;
+            disk.file_system = Some(Bytes(if shorter { length / 2 } else { length }));
+            disk.contents.clear();
+            let upper = Some(disk.partition_name(upper.number));
+            seen.root = Root::Overlay { upper, lower_writable: false, upper_writable: true };
+            seen.configuration = Configuration::Complete(Counts::default());
+            seen.overlayroot.guard = Some(Verdict::Upper);
+            Some((seen, config))
+        },
+    )
 }
 
 /// Plans and carries out until there is nothing to do.
@@ -433,8 +480,7 @@ proptest! {
                 Step::PublishTable { change, .. } => change.clone(),
                 _ => continue,
             };
-            let (Change::Remove { number } | Change::Add(NewPartition { number, .. })) = &change;
-            touched[mbr::slot(*number)].fill(true);
+            touched[mbr::slot(change.number())].fill(true);
             sector = mbr::changed(&sector, &change).unwrap();
         }
         for (i, touched) in touched.into_iter().enumerate() {
@@ -544,6 +590,36 @@ proptest! {
         }
     }
 
+    /// An upper grows into free space and nowhere else, and a power cut anywhere leads to the same card.
+    #[test]
+    fn an_upper_grows_over_nothing((seen, config) in at_work(), first in any::<Index>()) {
+        let whole = plan(&seen, &config).unwrap();
+        let disk = seen.disk.as_ref().unwrap();
+        let before = disk.table.as_ref().unwrap();
+        let Root::Overlay { upper: Some(upper), .. } = &seen.root else { unreachable!() };
+        let after = whole.table_after(before).unwrap();
+        prop_assert_eq!(after.partitions.len(), before.partitions.len());
+        for (old, new) in before.partitions.iter().zip(&after.partitions) {
+            let is_upper = disk.partition_name(old.number) == *upper;
+            prop_assert!(old == new || is_upper && old.start == new.start && old.sectors < new.sectors, "{old:?} {new:?}");
+            prop_assert!(old == new || new.last() <= after.last_usable);
+            let apart = |other: &Partition| other.number == new.number || other.last() < new.start || new.last() < other.start;
+            prop_assert!(after.partitions.iter().all(apart), "{new:?} lies on another one");
+        }
+        let grown = |steps: usize| {
+            let mut machine = Simulated::new(&seen);
+            whole.steps.iter().take(steps).for_each(|step| machine.apply(step));
+            // A restart, of which the kernel learns from the table.
+            machine.disk().kernel = machine.table().partitions.iter().map(known).collect();
+            for step in plan(&machine.seen, &config).unwrap().steps {
+                machine.apply(&step);
+            }
+            assert_eq!(plan(&machine.seen, &config).unwrap().steps, []);
+            machine.seen
+        };
+        prop_assert_eq!(grown(first.index(whole.steps.len() + 1)), grown(whole.steps.len()));
+    }
+
     /// An attempt that ends without a restart (the agent was killed) is finished in the same boot, on the kernel's leftovers.
     #[test]
     fn an_attempt_that_stops_is_finished_without_a_restart((seen, config) in machine()) {
@@ -646,7 +722,8 @@ fn any_table() -> impl Strategy<Value = Table> {
     )
 }
 
-fn any_disk() -> impl Strategy<Value = Disk> {
+// Boxed: all that is drawn for a machine in one value would be more than the stack of a test's thread holds.
+fn any_disk() -> BoxedStrategy<Disk> {
     let table = prop_oneof![
         4 => any_table().prop_map(Ok),
         1 => Just(Err(Defect::Hybrid)),
@@ -658,16 +735,17 @@ fn any_disk() -> impl Strategy<Value = Disk> {
     });
     let held = (small(), any_content()).prop_map(|(number, content)| Held { number, content });
     let rest = (table, prop::bool::weighted(0.8), vec(kernel, 0..5), vec(held, 0..5));
-    (text(), number(), small(), prop::bool::weighted(0.05), option::of(number()), rest).prop_map(
-        |(name, sectors, sector_size, read_only, erase, (table, agree, kernel, contents))| {
+    let lengths = (number(), option::of(number()), option::of(number()));
+    (text(), small(), prop::bool::weighted(0.05), lengths, rest)
+        .prop_map(|(name, sector_size, read_only, (sectors, erase, file_system), (table, agree, kernel, contents))| {
             let kernel = match &table {
                 Ok(table) if agree => table.partitions.iter().map(known).collect(),
                 _ => kernel,
             };
-            let (sectors, erase_size) = (Sectors(sectors), erase.map(Bytes));
-            Disk { name, sectors, sector_size, read_only, erase_size, table, kernel, contents }
-        },
-    )
+            let (sectors, erase_size, file_system) = (Sectors(sectors), erase.map(Bytes), file_system.map(Bytes));
+            Disk { name, sectors, sector_size, read_only, erase_size, table, file_system, kernel, contents }
+        })
+        .boxed()
 }
 
 fn counts() -> impl Strategy<Value = Counts> {

@@ -43,7 +43,8 @@ pub struct Facts {
     pub label: String,
     /// See [`Superblock::uuid`].
     pub uuid: String,
-    size: Bytes,
+    /// See [`Superblock::size`].
+    pub size: Bytes,
     /// See [`Superblock::clean`].
     pub clean: bool,
     /// See [`Superblock::errors`].

@@ -217,16 +217,24 @@ pub(super) fn table_notes(disk: &Disk, table: &Table, made: &Made) -> Vec<String
             let end = Sectors(table.last_usable.0 + 1).to_bytes(disk.sector_size);
             Some(format!("an MBR partition table ends at {end}; what lies beyond stays unused"))
         }
-        Scheme::Gpt { primary_sound: false, .. } => {
-            Some("the primary GPT is damaged; its backup was used, and both are written anew".to_owned())
-        }
-        Scheme::Gpt { backup_sound: false, .. } => {
-            Some("the backup GPT is missing or damaged; the primary was used, and both are written anew".to_owned())
-        }
-        Scheme::Gpt { backup_at_end: false, .. } => {
-            Some("the backup GPT is moved to the end of the card; the image was made for a smaller one".to_owned())
-        }
-        _ => None,
+        _ => gpt_note(table),
     };
     note.into_iter().collect()
+}
+
+/// What a change of the table does to a GPT besides.
+pub(super) fn gpt_note(table: &Table) -> Option<String> {
+    let note = match table.scheme {
+        Scheme::Gpt { primary_sound: false, .. } => {
+            "the primary GPT is damaged; its backup was used, and both are written anew"
+        }
+        Scheme::Gpt { backup_sound: false, .. } => {
+            "the backup GPT is missing or damaged; the primary was used, and both are written anew"
+        }
+        Scheme::Gpt { backup_at_end: false, .. } => {
+            "the backup GPT is moved to the end of the card; it lies where a smaller one ended"
+        }
+        _ => return None,
+    };
+    Some(note.to_owned())
 }

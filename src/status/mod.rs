@@ -210,7 +210,7 @@ fn judge(
         Err(refusal) => return (Health::NotConverted, vec![refusal.to_string()], None),
     };
     match plan.purpose {
-        Purpose::Nothing => {
+        Purpose::Nothing | Purpose::Grow => {
             let refused = converge.filter(|o| matches!(o.outcome.as_str(), "converged" | "sealed"));
             let refused = refused.map(|o| o.message.clone()).filter(|message| !message.is_empty());
             (Health::Healthy, plan.notes.into_iter().chain(refused).collect(), None)

@@ -318,6 +318,12 @@ pub(super) fn patches(
             };
             (new.number, entry)
         }
+        Change::Grow { number, sectors } => {
+            let old = (*number as usize).checked_sub(1).and_then(|index| entries.get(index));
+            let mut entry = old.with_context(|| format!("the table has no slot {number}"))?.clone();
+            entry.ending_lba = entry.starting_lba + sectors.0 - 1;
+            (*number, entry)
+        }
     };
     ensure!((1..=gpt.table.slots).contains(&number), "the table has no slot {number}");
     entries[number as usize - 1] = entry;

@@ -147,6 +147,14 @@ pub fn changed(sector: &[u8], change: &Change) -> Result<Vec<u8>> {
             entry[12..16].copy_from_slice(&length.to_le_bytes());
             (new.number, entry)
         }
+        Change::Grow { number, sectors } => {
+            ensure!((1..=SLOTS).contains(number), "an MBR has no slot {number}");
+            let length = u32::try_from(sectors.0).context("an MBR counts sectors in 32 bits")?;
+            let mut entry: [u8; ENTRY] = sector[slot(*number)].try_into()?;
+            entry[5..8].copy_from_slice(&[0xFE, 0xFF, 0xFF]);
+            entry[12..16].copy_from_slice(&length.to_le_bytes());
+            (*number, entry)
+        }
     };
     ensure!((1..=SLOTS).contains(&number), "an MBR has no slot {number}");
     let mut sector = sector.to_vec();

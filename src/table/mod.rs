@@ -105,6 +105,19 @@ pub enum Change {
     Add(NewPartition),
     /// Empty this slot.
     Remove { number: u32 },
+    /// Make the partition in this slot longer: so many sectors altogether.
+    Grow { number: u32, sectors: Sectors },
+}
+
+impl Change {
+    /// The slot that changes.
+    pub fn number(&self) -> u32 {
+        match self {
+            Change::Add(NewPartition { number, .. }) | Change::Remove { number } | Change::Grow { number, .. } => {
+                *number
+            }
+        }
+    }
 }
 
 impl fmt::Display for Defect {
@@ -261,8 +274,35 @@ pub fn change(table: &Table, change: &Change) -> Result<Table> {
             after.partitions.retain(|p| p.number != *number);
             ensure!(after.partitions.len() < table.partitions.len(), "partition {number} is not in the table");
         }
+        Change::Grow { number, sectors } => {
+            let grown = grown(table, *number, *sectors)?;
+            after.partitions.iter_mut().filter(|p| p.number == *number).for_each(|p| *p = grown.clone());
+        }
     }
     Ok(after)
+}
+
+/// The entry `number` of `table` with this length.
+fn grown(table: &Table, number: u32, sectors: Sectors) -> Result<Partition> {
+    let found = table.partitions.iter().find(|p| p.number == number);
+    let old = found.with_context(|| format!("partition {number} is not in the table"))?;
+    ensure!(sectors > old.sectors, "partition {number} has {} sectors, and would not grow", old.sectors);
+    let last = old.start.checked_add(Sectors(sectors.0 - 1));
+    let last = last.with_context(|| format!("partition {number} would end beyond what 64 bits can count"))?;
+    ensure!(
+        last <= table.last_usable,
+        "partition {number} (sectors {} to {last}) would leave the usable area (up to sector {})",
+        old.start,
+        table.last_usable
+    );
+    if let Some(other) = table.partitions.iter().find(|p| p.start > old.start && p.start <= last) {
+        bail!(
+            "partition {number} (sectors {} to {last}) would share sectors with partition {}",
+            old.start,
+            other.number
+        );
+    }
+    Ok(Partition { sectors, ..old.clone() })
 }
 
 /// The entry that `new` becomes in `table`.

@@ -117,10 +117,7 @@ fn check(
     disk_sectors: u64,
 ) -> Result<()> {
     let size = after.sector_size;
-    let number = match change {
-        Change::Add(new) => new.number,
-        Change::Remove { number } => *number,
-    };
+    let number = change.number();
     for patch in patches {
         ensure!(patch.old.len() == patch.new.len(), "a patch changes its length");
         ensure!(

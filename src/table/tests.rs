@@ -175,9 +175,18 @@ fn an_impossible_change_is_refused() {
         (add(3, 16_376, 16), "partition 3 (sectors 16376 to 16391) would share sectors with partition 2"),
         (add(3, 2048, 4), "partition 3 (sectors 2048 to 2051) would share sectors with partition 1"),
         (Change::Remove { number: 3 }, "partition 3 is not in the table"),
+        (grow(3, 9000), "partition 3 is not in the table"),
+        (grow(2, 8192), "partition 2 has 8192 sectors, and would not grow"),
+        (grow(2, u64::MAX), "partition 2 would end beyond what 64 bits can count"),
+        (grow(2, 24_577), "partition 2 (sectors 8192 to 32768) would leave the usable area (up to sector 32767)"),
+        (grow(1, 6145), "partition 1 (sectors 2048 to 8192) would share sectors with partition 2"),
     ] {
         assert_eq!(change(&table, &wanted).unwrap_err().to_string(), text, "{wanted:?}");
     }
+}
+
+fn grow(number: u32, sectors: u64) -> Change {
+    Change::Grow { number, sectors: Sectors(sectors) }
 }
 
 #[test]
@@ -300,6 +309,27 @@ fn any_prefix_and_any_loss_of_a_sector_leave_a_readable_gpt() {
                 check_cut(&disk, patch, |sector| sector == i, &[&before, &after], &format!("{what}, alone"));
             }
             apply(&mut disk, patch, |_| true);
+        }
+        assert_eq!(look(&mut disk), Ok(after), "{name}");
+    }
+}
+
+#[test]
+fn any_prefix_of_a_growth_leaves_a_readable_gpt() {
+    for (name, mut disk) in gpts() {
+        let before = look(&mut disk).unwrap_or_else(|defect| panic!("{name}: {defect}"));
+        let last = before.partitions.last().unwrap();
+        let wanted = grow(last.number, before.last_usable.0 + 1 - last.start.0);
+        let after = change(&before, &wanted).unwrap();
+        let length = sectors(&disk);
+        for patch in prepare(&mut disk, &before, &wanted, SECTOR, length).unwrap() {
+            for count in 0..=patch.new.len() / SECTOR as usize {
+                let mut cut = disk.clone();
+                apply(&mut cut, &patch, |sector| sector < count);
+                let seen = look(&mut cut).unwrap_or_else(|defect| panic!("{name}: {defect}")).partitions;
+                assert!(seen == before.partitions || seen == after.partitions, "{name}: {seen:?}");
+            }
+            apply(&mut disk, &patch, |_| true);
         }
         assert_eq!(look(&mut disk), Ok(after), "{name}");
     }

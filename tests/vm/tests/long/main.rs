@@ -9,3 +9,4 @@ mod cuts;
 mod faults;
 mod prefixes;
 mod requests;
+mod swaps;

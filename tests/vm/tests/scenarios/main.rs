@@ -13,3 +13,4 @@ mod lifecycle;
 mod requests;
 mod reset;
 mod stock;
+mod swaps;
