@@ -1,8 +1,19 @@
 //! An archive behind an initramfs: the kernel unpacks one after the other, and the last file of a name stays.
 //! The format is `newc` (Documentation/driver-api/early-userspace/buffer-format.rst).
 
+/// `initramfs` with an archive of these files behind it; as it is for none.
+pub fn behind(mut initramfs: Vec<u8>, files: &[(&str, Vec<u8>)]) -> Vec<u8> {
+    let more = archive(files);
+    if !more.is_empty() {
+        // The kernel looks for the next archive at multiples of four only, and leaves what is elsewhere without a word.
+        initramfs.resize(initramfs.len().next_multiple_of(4), 0);
+        initramfs.extend(more);
+    }
+    initramfs
+}
+
 /// Files that only root can read, and that nobody can execute; none for none.
-pub fn archive(files: &[(&str, Vec<u8>)]) -> Vec<u8> {
+fn archive(files: &[(&str, Vec<u8>)]) -> Vec<u8> {
     let mut archive = Vec::new();
     if files.is_empty() {
         return archive;
@@ -30,7 +41,16 @@ fn entry(archive: &mut Vec<u8>, inode: usize, mode: u32, name: &str, content: &[
 
 #[cfg(test)]
 mod tests {
-    use super::archive;
+    use super::{archive, behind};
+
+    #[test]
+    fn an_archive_begins_where_the_kernel_looks_for_it() {
+        let files = [("a/b", b"hello".to_vec())];
+        for length in 5..9 {
+            assert_eq!(behind(vec![1; length], &files)[length.next_multiple_of(4)..], archive(&files));
+            assert_eq!(behind(vec![1; length], &[]), vec![1; length]);
+        }
+    }
 
     #[test]
     fn an_archive_is_that_of_cpio() {

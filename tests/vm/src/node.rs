@@ -94,15 +94,15 @@ impl Node {
 
     /// What a Pi's firmware does: reads kernel, initramfs and command line from the card's boot partition.
     fn read_firmware(&self) -> Result<Firmware> {
-        let copy = |name: &str, more: Vec<u8>| -> Result<PathBuf> {
+        let copy = |name: &str, more: &[(&'static str, Vec<u8>)]| -> Result<PathBuf> {
             let file = self.logs.join(name);
-            let content = [self.card.read_boot(name)?, more].concat();
+            let content = cpio::behind(self.card.read_boot(name)?, more);
             fs::write(&file, content).with_context(|| format!("writing {}", file.display()))?;
             Ok(file)
         };
         let command_line = String::from_utf8(self.card.read_boot("cmdline.txt")?).context("reading cmdline.txt")?;
-        let more = cpio::archive(&self.machine.instead);
-        Ok(Firmware { kernel: copy("vmlinuz", Vec::new())?, initramfs: copy("initrd.img", more)?, command_line })
+        let (kernel, initramfs) = (copy("vmlinuz", &[])?, copy("initrd.img", &self.machine.instead)?);
+        Ok(Firmware { kernel, initramfs, command_line })
     }
 
     fn boot_file(&self, kind: &str) -> PathBuf {
