@@ -151,17 +151,15 @@ fn disk(root: &Path, path: &Path, root_number: u32, upper: Option<&str>) -> Resu
         table,
         name,
     };
-    match (&disk.table, upper) {
-        (_, Some(upper)) => {
-            // The kernel's own copy. Where it cannot be told, or is being written at this moment, nothing is grown in this boot.
-            let glance = filesystem::glance(&root.join("dev").join(upper)).unwrap_or_else(|error| {
-                log::warn!("{error:#}");
-                None
-            });
-            disk.file_system = glance.map(|glance| glance.size);
-        }
-        (Ok(table), None) => disk.contents = contents(root, &disk, table, root_number),
-        (Err(_), None) => {}
+    if let Some(upper) = upper {
+        // The kernel's own copy. Where it cannot be read, nothing grows in this boot.
+        let glance = filesystem::glance(&root.join("dev").join(upper)).unwrap_or_else(|error| {
+            log::warn!("{error:#}");
+            None
+        });
+        disk.file_system = glance.map(|glance| glance.size);
+    } else if let Ok(table) = &disk.table {
+        disk.contents = contents(root, &disk, table, root_number);
     }
     Ok(disk)
 }
