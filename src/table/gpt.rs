@@ -304,11 +304,14 @@ pub(super) fn patches(
     disk_sectors: u64,
 ) -> Result<Vec<Patch>> {
     let size = gpt.table.sector_size;
+    let number = change.number();
+    ensure!((1..=gpt.table.slots).contains(&number), "the table has no slot {number}");
     let mut entries = gpt.copy.entries.clone();
-    let (number, entry) = match change {
-        Change::Remove { number } => (*number, GPTPartitionEntry::empty()),
+    let entry = &mut entries[number as usize - 1];
+    match change {
+        Change::Remove { .. } => *entry = GPTPartitionEntry::empty(),
         Change::Add(new) => {
-            let entry = GPTPartitionEntry {
+            *entry = GPTPartitionEntry {
                 partition_type_guid: LINUX_GUID,
                 unique_partition_guid: random_guid()?,
                 starting_lba: new.start.0,
@@ -316,17 +319,9 @@ pub(super) fn patches(
                 attribute_bits: 0,
                 partition_name: NAME.into(),
             };
-            (new.number, entry)
         }
-        Change::Grow { number, sectors } => {
-            let old = (*number as usize).checked_sub(1).and_then(|index| entries.get(index));
-            let mut entry = old.with_context(|| format!("the table has no slot {number}"))?.clone();
-            entry.ending_lba = entry.starting_lba + sectors.0 - 1;
-            (*number, entry)
-        }
-    };
-    ensure!((1..=gpt.table.slots).contains(&number), "the table has no slot {number}");
-    entries[number as usize - 1] = entry;
+        Change::Grow { sectors, .. } => entry.ending_lba = entry.starting_lba + sectors.0 - 1,
+    }
 
     let array = array_sectors(gpt.table.slots, size);
     let end = disk_sectors - 1;

@@ -133,31 +133,28 @@ pub fn parse(sector: &[u8], sector_size: u32, disk_sectors: u64) -> Result<Table
 /// # Errors
 /// The partition does not fit 32 bits, or there is no such slot.
 pub fn changed(sector: &[u8], change: &Change) -> Result<Vec<u8>> {
-    let (number, entry) = match change {
-        Change::Remove { number } => (*number, [0; ENTRY]),
+    let number = change.number();
+    ensure!((1..=SLOTS).contains(&number), "an MBR has no slot {number}");
+    let mut sector = sector.to_vec();
+    let entry = &mut sector[slot(number)];
+    match change {
+        Change::Remove { .. } => entry.fill(0),
         Change::Add(new) => {
             let start = u32::try_from(new.start.0).context("an MBR counts sectors in 32 bits")?;
             let length = u32::try_from(new.sectors.0).context("an MBR counts sectors in 32 bits")?;
-            let mut entry = [0; ENTRY];
+            entry.fill(0);
             // CHS FE FF FF, "see the 32-bit fields": what fdisk writes for everything past 8 GB.
             entry[1..4].copy_from_slice(&[0xFE, 0xFF, 0xFF]);
             entry[4] = LINUX_TYPE;
             entry[5..8].copy_from_slice(&[0xFE, 0xFF, 0xFF]);
             entry[8..12].copy_from_slice(&start.to_le_bytes());
             entry[12..16].copy_from_slice(&length.to_le_bytes());
-            (new.number, entry)
         }
-        Change::Grow { number, sectors } => {
-            ensure!((1..=SLOTS).contains(number), "an MBR has no slot {number}");
+        Change::Grow { sectors, .. } => {
             let length = u32::try_from(sectors.0).context("an MBR counts sectors in 32 bits")?;
-            let mut entry: [u8; ENTRY] = sector[slot(*number)].try_into()?;
             entry[5..8].copy_from_slice(&[0xFE, 0xFF, 0xFF]);
             entry[12..16].copy_from_slice(&length.to_le_bytes());
-            (*number, entry)
         }
-    };
-    ensure!((1..=SLOTS).contains(&number), "an MBR has no slot {number}");
-    let mut sector = sector.to_vec();
-    sector[slot(number)].copy_from_slice(&entry);
+    }
     Ok(sector)
 }
