@@ -1,7 +1,7 @@
 //! Kernels on the boot partition and their modules in the image: a reset must not leave one without the other.
 
 use crate::boot_partition::setting;
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -13,6 +13,16 @@ const MODULES: [&str; 2] = ["lib/modules", "usr/lib/modules"];
 /// Whether the tree at `root`, an image or an upper directory, has the modules of kernel `version` (`/lib/modules/VERSION`).
 pub fn has_modules(root: &Path, version: &str) -> bool {
     MODULES.iter().any(|directory| root.join(directory).join(version).is_dir())
+}
+
+/// The version of the kernel that runs the machine at `root`.
+///
+/// # Errors
+/// `/proc` is not there.
+pub fn running(root: &Path) -> Result<String> {
+    let path = root.join("proc/sys/kernel/osrelease");
+    let text = fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
+    Ok(text.trim().to_owned())
 }
 
 /// Makes sure that the image at `lower` has the modules of the kernel that boots next from the boot partition at `boot`, where the

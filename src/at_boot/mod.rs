@@ -18,7 +18,6 @@ use crate::upper::Upper;
 use crate::{apply, files, filesystem, kernel, notice, overlay, plan, reclaim, request, time};
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use found::Found;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 mod found;
@@ -135,9 +134,7 @@ fn on_unused_upper(
 
 /// Whether a reset would leave the next kernel with its modules, by what is on the boot partition at `boot`.
 fn check_kernel(root: &Path, boot: &Path) -> Result<()> {
-    let path = root.join("proc/sys/kernel/osrelease");
-    let running = fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
-    kernel::check_next(boot, &files::below(root, overlay::LOWER), running.trim())
+    kernel::check_next(boot, &files::below(root, overlay::LOWER), &kernel::running(root)?)
 }
 
 /// Says what the guard did in this boot beside a request.

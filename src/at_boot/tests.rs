@@ -3,6 +3,7 @@
 use super::*;
 use crate::state::Generation;
 use anyhow::bail;
+use std::fs;
 
 struct Card {
     directory: tempfile::TempDir,

@@ -18,7 +18,7 @@ use crate::mounted::Mounted;
 use crate::overlay::Configuration;
 use crate::state::State;
 use crate::upper::{self, Upper};
-use crate::{Exit, files, observe};
+use crate::{Exit, files, kernel, observe};
 use anyhow::{Context, Result};
 use kernel_log::KernelLog;
 use report::{Problem, Report, Verdict};
@@ -135,9 +135,8 @@ impl Guard<'_> {
             return Ok(state);
         }
         make_writable(mounted, device)?;
-        let kernel = files::below(self.root, "/proc/sys/kernel/osrelease");
-        let kernel = fs::read_to_string(&kernel).unwrap_or_default();
-        let swap = swap::Swap { upper, lower: self.lower, kernel: kernel.trim() };
+        let running = kernel::running(self.root).unwrap_or_default();
+        let swap = swap::Swap { upper, lower: self.lower, kernel: &running };
         match swap.run(state.clone(), &mut || {}) {
             Ok(ending) => {
                 self.keep_log(upper, &ending);

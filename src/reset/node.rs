@@ -94,9 +94,8 @@ impl Node {
     /// # Errors
     /// [`Refused`]: none has.
     pub(crate) fn check_kernel(&self, trees: &[&Path]) -> Result<()> {
-        let path = self.root.join("proc/sys/kernel/osrelease");
-        let running = fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
-        let check = |boot: Option<&Path>| kernel::check(boot, trees, running.trim()).map_err(refuse);
+        let running = kernel::running(&self.root)?;
+        let check = |boot: Option<&Path>| kernel::check(boot, trees, &running).map_err(refuse);
         let looked =
             boot_partition::with(&self.root, &self.disk, &self.lower, |boot| Ok(check(Some(boot.directory()))));
         looked.unwrap_or_else(|error| {
