@@ -5,7 +5,7 @@ use crate::boot_partition;
 use crate::command::Program;
 use crate::console::Console;
 use crate::files;
-use crate::filesystem;
+use crate::filesystem::{self, mark};
 use crate::mounted::{self, Mounted};
 use crate::observation::{Disk, Place};
 use crate::overlay::{self, Configuration, Counts};
@@ -16,6 +16,7 @@ use crate::table::{self, Change, NewPartition, Table};
 use crate::upper::{self, Upper};
 use anyhow::{Context, Result, anyhow};
 use std::fs::{self, File, OpenOptions};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 /// Where the agent works in a boot; memory, never the card.
@@ -99,10 +100,15 @@ fn apply(step: &Step, machine: &Machine, console: &Console) -> Result<()> {
             write_configuration(machine, &overlay::begun(&counts))
         }
         Step::ForgetKernelPartition { number, .. } => sys::forget_kernel_partition(&machine.open_disk()?, *number),
-        Step::RemovePlaceholder { number, before, .. } => {
+        Step::RemovePartition { device, number, before, .. } => {
             let disk = machine.open_disk()?;
+            let known = machine.node(device).exists();
+            if known {
+                need_unused(&machine.node(device))?;
+            }
             machine.publish(before, &Change::Remove { number: *number })?;
-            sys::forget_kernel_partition(&disk, *number)
+            // The kernel has none that begins past the end of the card.
+            if known { sys::forget_kernel_partition(&disk, *number) } else { Ok(()) }
         }
         Step::AddKernelPartition { partition: NewPartition { number, start, sectors }, .. } => {
             sys::add_kernel_partition(&machine.open_disk()?, *number, *start, *sectors, machine.disk.sector_size)
@@ -113,11 +119,20 @@ fn apply(step: &Step, machine: &Machine, console: &Console) -> Result<()> {
         Step::GrowFilesystem { device, .. } => filesystem::grow(&machine.node(device)),
         Step::MakeFilesystem { device, length, made_for, attempt } => {
             let content = stage(root, &State::new(made_for, *attempt))?;
-            filesystem::make(&machine.node(device), *length, &content)?;
+            filesystem::make(&machine.node(device), *length, &content, *attempt)?;
             // The kernel that made it must be able to use it, before anything points at it.
             Mounted::new(&machine.node(device), "ext4", &root.join(RUN).join("upper"), true)?.close()
         }
-        Step::PublishTable { before, change, .. } => machine.publish(before, change),
+        Step::PublishTable { before, change, .. } => {
+            machine.publish(before, change)?;
+            match change {
+                Change::Add(new) => {
+                    let device = machine.node(&machine.disk.partition_name(new.number));
+                    mark::clear(&device, new.sectors.to_bytes(machine.disk.sector_size))
+                }
+                Change::Remove { .. } | Change::Grow { .. } => Ok(()),
+            }
+        }
         Step::KeepBootFiles { device } => keep_boot_files(machine, device),
         Step::WriteConfiguration { attempt } => {
             let counts = Counts { attempts: *attempt, failure: None, ..machine.counts.clone() };
@@ -160,9 +175,19 @@ impl Machine<'_> {
     }
 
     fn publish(&self, before: &Table, change: &Change) -> Result<()> {
-        table::publish(&mut self.open_disk()?, before, change, self.disk.sector_size, self.disk.sectors.0)
+        // A table that was cut short is read and changed as that of the longer card it comes from.
+        let sectors = self.disk.sectors.0.max(before.last_usable.0.saturating_add(1));
+        table::publish(&mut self.open_disk()?, before, change, self.disk.sector_size, sectors)
             .with_context(|| format!("writing the partition table of /dev/{}", self.disk.name))
     }
+}
+
+/// Makes sure that nothing has the partition mounted or otherwise claimed.
+fn need_unused(device: &Path) -> Result<()> {
+    let mut options = OpenOptions::new();
+    options.read(true).custom_flags(nix::libc::O_EXCL);
+    let opened = options.open(device).map(drop);
+    opened.with_context(|| format!("{} is in use: unmount it, or whatever else has it open", device.display()))
 }
 
 /// Writes overlayroot's configuration into the lower, and flushes it.

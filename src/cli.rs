@@ -74,6 +74,18 @@ pub enum Command {
         #[arg(long)]
         yes: bool,
     },
+    /// After the card was swapped or copied: make the upper fit it, anew where it has to be; ask first, naming what is lost
+    Repartition {
+        /// Give up partition N, which burnonce did not make, for the upper
+        #[arg(long = "use", value_name = "N")]
+        number: Option<u32>,
+        /// Do not restart: the next boot goes on
+        #[arg(long)]
+        no_reboot: bool,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
+    },
     /// List the generations on this card: when, how much, why it ended
     Generations {
         /// Print JSON

@@ -9,7 +9,6 @@ use crate::units::{Bytes, MIB};
 use anyhow::Context;
 pub use keys::{KEYS, Key};
 use log::LevelFilter;
-use reader::{nearest, quoted, synonym};
 use std::fmt;
 use std::fs::File;
 use std::io::{ErrorKind, Read};
@@ -19,6 +18,9 @@ mod keys;
 mod reader;
 #[cfg(test)]
 mod tests;
+mod value;
+
+pub use value::pattern;
 
 /// Where the configuration is on a node.
 pub const PATH: &str = "/etc/burnonce.yaml";
@@ -35,6 +37,7 @@ pub struct Config {
     /// Whether a boot may convert the card at all.
     pub convert: bool,
     pub partition: PartitionConfig,
+    pub repartition: RepartitionConfig,
     pub overlay: OverlayConfig,
     pub reset: ResetConfig,
     pub diff: DiffConfig,
@@ -47,8 +50,37 @@ pub struct Config {
 pub struct PartitionConfig {
     /// Free space that is too small for this is refused.
     pub min: Bytes,
+    /// How much of it the partition takes.
+    pub size: Size,
     /// Where the partition may start.
     pub align: Align,
+}
+
+/// How much of the free space the upper takes: never less than [`PartitionConfig::min`], never more than there is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Size {
+    /// All of it.
+    Rest,
+    /// So much.
+    Bytes(Bytes),
+    /// So many hundredths of it, 1 to 100.
+    Percent(u8),
+}
+
+/// A card whose upper cannot be used any more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RepartitionConfig {
+    /// What becomes of an upper that reaches past the end of the card.
+    pub truncated: Truncated,
+}
+
+/// What a boot does with an upper that reaches past the end of the card: a copy that a smaller card cut short.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Truncated {
+    /// It is left as it is, for the owner to copy what can be read.
+    Keep,
+    /// A new one that fits takes its place.
+    Remake,
 }
 
 /// What the start of the upper partition is a multiple of.
@@ -157,14 +189,12 @@ const FOLDED: [&str; 24] = [
     "/var/tmp",
 ];
 
-/// The most generations that can be kept for an undo.
-const MOST_GENERATIONS: u32 = 9;
-
 impl Default for Config {
     fn default() -> Config {
         Config {
             convert: true,
-            partition: PartitionConfig { min: Bytes(512 * MIB), align: Align::Auto },
+            partition: PartitionConfig { min: Bytes(512 * MIB), size: Size::Rest, align: Align::Auto },
+            repartition: RepartitionConfig { truncated: Truncated::Keep },
             overlay: OverlayConfig {
                 conf: PathBuf::from("/etc/overlayroot.local.conf"),
                 on_failure: OnFailure::Tmpfs,
@@ -258,113 +288,4 @@ fn too_long() -> ConfigError {
 /// A mistake in the file at [`PATH`].
 fn wrong(line: usize, column: usize, message: String) -> ConfigError {
     ConfigError { path: PathBuf::from(PATH), line, column, message }
-}
-
-/// The allowed values of a key.
-fn allowed(name: &str) -> &'static str {
-    KEYS.iter().find(|key| key.name == name).map_or("", |key| key.allowed)
-}
-
-/// Whether the value of a key is a list.
-fn is_list(name: &str) -> bool {
-    KEYS.iter().any(|key| key.name == name && key.default.starts_with('['))
-}
-
-/// Empties a key whose value is a list, before its elements are [`set`].
-fn clear(config: &mut Config, name: &str) {
-    match name {
-        "reset.keep" => config.reset.keep.clear(),
-        "reset.on" => config.reset.on.clear(),
-        "diff.fold" => config.diff.fold.clear(),
-        _ => {}
-    }
-}
-
-/// A path or glob, as `reset.keep` and `--keep` take it: absolute, without `.` and `..`, and not all of root.
-///
-/// # Errors
-/// What is wrong with it.
-pub fn pattern(text: &str) -> Result<String, String> {
-    let trimmed = text.trim_end_matches('/');
-    let wrong = |what: &str| Err(format!("{} {what}", quoted(text)));
-    match trimmed {
-        "" => return wrong("is all of root, or nothing"),
-        _ if !trimmed.starts_with('/') => return wrong("is no absolute path"),
-        _ if trimmed.split('/').skip(1).any(|part| matches!(part, "" | "." | "..")) => {
-            return wrong("has an empty part, `.` or `..` in it");
-        }
-        _ => {}
-    }
-    match glob::Pattern::new(trimmed) {
-        Ok(_) => Ok(trimmed.to_owned()),
-        Err(error) => wrong(&format!("is no glob ({error})")),
-    }
-}
-
-/// Sets the key of this dotted name; of one whose value is a list, adds an element.
-///
-/// # Errors
-/// A sentence with the values that are allowed.
-fn set(config: &mut Config, name: &'static str, text: &str) -> Result<(), String> {
-    let no = |why: &str, hint: &str| Err(format!("`{name}`: {why}; allowed: {}{hint}", allowed(name)));
-    let no_word = |words: &[&'static str]| {
-        let near = synonym(text, words).or_else(|| nearest(text, words));
-        let hint = near.map_or(String::new(), |near| format!(" (did you mean `{near}`?)"));
-        no(&format!("{} is not allowed", quoted(text)), &hint)
-    };
-    match (name, text) {
-        ("convert", "true") => config.convert = true,
-        ("convert", "false") => config.convert = false,
-        ("convert", _) => return no_word(&["true", "false"]),
-        ("partition.min", _) => match text.parse::<Bytes>() {
-            Ok(size) if size >= SMALLEST_UPPER => config.partition.min = size,
-            Ok(_) => return no(&format!("{} is too small", quoted(text)), ""),
-            Err(_) => return no(&format!("{} is not a size", quoted(text)), ""),
-        },
-        ("partition.align", "auto") => config.partition.align = Align::Auto,
-        ("partition.align", _) => match text.parse::<Bytes>() {
-            Ok(Bytes(size)) if size.is_power_of_two() && (MIB..=64 * MIB).contains(&size) => {
-                config.partition.align = Align::To(Bytes(size));
-            }
-            Ok(Bytes(size)) => {
-                let what = match size {
-                    _ if !size.is_power_of_two() => "not a power of two",
-                    0..MIB => "too small",
-                    _ => "too large",
-                };
-                return no(&format!("{} is {what}", quoted(text)), "");
-            }
-            Err(_) => return no_word(&["auto"]),
-        },
-        ("overlay.conf", "/etc/overlayroot.local.conf" | "/etc/overlayroot.conf") => config.overlay.conf = text.into(),
-        ("overlay.conf", _) => return no_word(&["/etc/overlayroot.local.conf", "/etc/overlayroot.conf"]),
-        ("overlay.on_failure", "tmpfs") => config.overlay.on_failure = OnFailure::Tmpfs,
-        ("overlay.on_failure", "lower") => config.overlay.on_failure = OnFailure::Lower,
-        ("overlay.on_failure", "stop") => config.overlay.on_failure = OnFailure::Stop,
-        ("overlay.on_failure", _) => return no_word(&["tmpfs", "lower", "stop"]),
-        ("overlay.hold", "true") => config.overlay.hold = true,
-        ("overlay.hold", "false") => config.overlay.hold = false,
-        ("overlay.hold", _) => return no_word(&["true", "false"]),
-        ("reset.keep" | "diff.fold", _) => match pattern(text) {
-            Ok(pattern) if name == "reset.keep" => config.reset.keep.push(pattern),
-            Ok(pattern) => config.diff.fold.push(pattern),
-            Err(why) => return no(&why, ""),
-        },
-        ("reset.on", "user-data") => config.reset.on.push(ResetOn::UserData),
-        ("reset.on", _) => return no_word(&["user-data"]),
-        ("reset.generations", _) => match text.parse::<u32>() {
-            Ok(number) if number <= MOST_GENERATIONS => config.reset.generations = number,
-            _ => return no(&format!("{} is not one of these numbers", quoted(text)), ""),
-        },
-        ("console.led", "auto") => config.console.led = Led::Auto,
-        ("console.led", "off") => config.console.led = Led::Off,
-        ("console.led", _) => return no_word(&["auto", "off"]),
-        ("log.level", "error") => config.log.level = LevelFilter::Error,
-        ("log.level", "warn") => config.log.level = LevelFilter::Warn,
-        ("log.level", "info") => config.log.level = LevelFilter::Info,
-        ("log.level", "debug") => config.log.level = LevelFilter::Debug,
-        ("log.level", _) => return no_word(&["error", "warn", "info", "debug"]),
-        _ => return no("has no meaning yet", ""),
-    }
-    Ok(())
 }

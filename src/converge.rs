@@ -35,7 +35,7 @@ pub struct Options<'a> {
 /// What the last run in this boot came to, kept in `/run/burnonce/converge.json` for `status`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Outcome {
-    /// `converged`, `off`, `refused`, `degraded`, `failed`, `preparing`, `converted`, `sealed`, `restarting`,
+    /// `converged`, `off`, `refused`, `degraded`, `failed`, `preparing`, `converted`, `sealed`, `remade`, `restarting`,
     /// `request-failed`.
     pub outcome: String,
     /// What the console said.
@@ -160,7 +160,7 @@ fn pursue(
         at_boot::say_what_the_guard_did(options.root, console);
     }
     match &plan.purpose {
-        Purpose::Seal | Purpose::Degraded { .. } if maintain::is_at_work(options.root) => {
+        Purpose::Seal | Purpose::Remake { .. } | Purpose::Degraded { .. } if maintain::is_at_work(options.root) => {
             print(format_args!("{}.\n", maintain::AT_WORK));
             Ok((Exit::Refused, "refused", maintain::AT_WORK.to_owned()))
         }
@@ -192,6 +192,30 @@ fn pursue(
             }
             in_overlay((Exit::Done, "converged", String::new()), seen, config, options, first, console)
         }
+        Purpose::Remake { .. } if options.late || !is_unit(options, first) => {
+            let message = "the next boot of this node does that: restart it, or run `burnonce repartition`";
+            print(format_args!("{plan}{message}.\n"));
+            Ok((Exit::Refused, "refused", message.to_owned()))
+        }
+        Purpose::Remake { reasons } => {
+            reasons.iter().for_each(|reason| console.warn(format_args!("{reason}.")));
+            console.say("a new upper is made. This takes seconds, and ends with a restart.");
+            match carry_out(plan, seen, config, options, console) {
+                Ok(()) => Ok((Exit::Done, "remade", String::new())),
+                Err(error) => {
+                    let reasons = [reasons.as_slice(), &[format!("making a new upper failed: {error:#}")]].concat();
+                    say_degraded(
+                        options.root,
+                        &reasons,
+                        "restart: the next boot tries again; or use another card",
+                        console,
+                    );
+                    Ok((Exit::Degraded, "degraded", reasons.join("; ")))
+                }
+            }
+        }
+        // Only `burnonce repartition` plans that.
+        Purpose::MakeWay => Ok((Exit::Refused, "refused", "a partition is in the way".to_owned())),
         Purpose::Degraded { reasons, remedy } => {
             say_degraded(options.root, reasons, remedy, console);
             if let Err(error) = carry_out(plan, seen, config, options, console) {
@@ -323,7 +347,16 @@ fn overlay_line(seen: &Observation) -> String {
 }
 
 /// Carries the plan out, blinks meanwhile, and writes a failure down where it will be found.
-fn carry_out(plan: &Plan, seen: &Observation, config: &Config, options: &Options, console: &mut Console) -> Result<()> {
+///
+/// # Errors
+/// The step that failed, and why.
+pub(crate) fn carry_out(
+    plan: &Plan,
+    seen: &Observation,
+    config: &Config,
+    options: &Options,
+    console: &mut Console,
+) -> Result<()> {
     let Some(disk) = seen.disk.as_ref().filter(|_| !plan.steps.is_empty()) else { return Ok(()) };
     let counts = match &seen.configuration {
         Configuration::Begun(counts) | Configuration::Complete(counts) => counts.clone(),

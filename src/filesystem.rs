@@ -12,6 +12,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 mod ext2;
+pub mod mark;
 
 /// What a partition holds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -234,26 +235,27 @@ pub fn journal(length: Bytes) -> u64 {
 }
 
 /// Makes the upper's ext4 on `device`, filled with the tree at `content` (`mke2fs -d`), with the label `burnonce` and a
-/// fresh UUID, and flushes it. design.md's table of options. `length` is rounded down to whole blocks of 4 KiB.
+/// fresh UUID, and flushes it. design.md's table of options. `length` is that of the partition.
 ///
 /// Owners, modes and times of `content` are copied: run as root, with a tree that root made. 1 % of the blocks are kept for
 /// root (mke2fs's 5 % would be 3 GiB of a 64 GiB card): enough for root to log in and clean up when users have filled the card.
 ///
-/// What an earlier life left in the first and last MiB (LVM, RAID, a GPT's backup, …) is wiped first.
+/// What an earlier life left in the first and last MiB (LVM, RAID, a GPT's backup, …) is wiped first; with it the [`mark`] of this
+/// attempt is set, for which the last block is left free.
 ///
 /// # Errors
 /// The device is in use (mounted, or claimed), smaller than `length`, or cannot be written; mke2fs failed.
-pub fn make(device: &Path, length: Bytes, content: &Path) -> Result<()> {
+pub fn make(device: &Path, length: Bytes, content: &Path, attempt: u32) -> Result<()> {
     const LEAST: u64 = 16 * MIB;
     ensure!(length.0 >= LEAST, "{length} are too few for the upper file system: at least {} are needed", Bytes(LEAST));
     wait_for_randomness();
-    wipe(device, length).with_context(|| format!("wiping old signatures from {}", device.display()))?;
+    wipe(device, length, attempt).with_context(|| format!("wiping old signatures from {}", device.display()))?;
     Program::new("mke2fs")
         .args(["-q", "-t", "ext4", "-b", &BLOCK.to_string(), "-I", "256", "-O", FEATURES])
         .args(["-N", &inodes(length).to_string(), "-J", &format!("size={}", journal(length)), "-m", "1"])
         .args(["-E", "lazy_journal_init=1,lazy_itable_init=1,nodiscard", "-e", "remount-ro"])
         .args(["-L", "burnonce", "-U", "random", "-d", name(content)?, name(device)?])
-        .arg((length.0 / BLOCK).to_string())
+        .arg(((length.0 - mark::ROOM) / BLOCK).to_string())
         .run()
         .with_context(|| format!("making the upper file system on {}", device.display()))?;
     flush(device)
@@ -277,8 +279,8 @@ fn wait_for_randomness() {
     }
 }
 
-/// Zeroes the first and the last MiB of `length`. Refuses a device that is mounted or otherwise claimed (`O_EXCL`).
-fn wipe(device: &Path, length: Bytes) -> Result<()> {
+/// Zeroes the first and the last MiB of the device, and sets the mark of this attempt. Refuses a device that is mounted or otherwise claimed (`O_EXCL`).
+fn wipe(device: &Path, length: Bytes, attempt: u32) -> Result<()> {
     let mut options = OpenOptions::new();
     options.write(true);
     let is_block = std::fs::metadata(device).context("looking at it")?.file_type().is_block_device();
@@ -294,6 +296,7 @@ fn wipe(device: &Path, length: Bytes) -> Result<()> {
             .and_then(|_| file.write_all(&zeroes))
             .with_context(|| format!("at byte {at}"))?;
     }
+    mark::set(&file, length, attempt)?;
     file.sync_all().context("flushing it")
 }
 

@@ -46,6 +46,7 @@ pub mod plan;
 pub mod preview;
 pub mod reclaim;
 pub mod refusal;
+pub mod repartition;
 pub mod request;
 pub mod reset;
 pub mod state;

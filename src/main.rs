@@ -3,7 +3,9 @@
 use burnonce::cli::{Cli, Command};
 use burnonce::converge::{self, Options};
 use burnonce::output::tell;
-use burnonce::{Exit, config, diff, generations, guard, logging, maintain, preview, reclaim, reset, status, undo};
+use burnonce::{
+    Exit, config, diff, generations, guard, logging, maintain, preview, reclaim, repartition, reset, status, undo,
+};
 use clap::Parser;
 use std::path::Path;
 use std::time::Instant;
@@ -32,6 +34,7 @@ fn main() -> Exit {
             reset::run(root, &reset::Options { keep, user_data, preview, no_reboot, yes })
         }
         Command::Undo { no_reboot, yes } => undo::run(root, no_reboot, yes),
+        Command::Repartition { number, no_reboot, yes } => repartition::run(root, number, no_reboot, yes),
         Command::Generations { json } => generations::run(root, json),
         Command::Diff { path, json, package, content, all } => {
             diff::run(&diff::Options { path, json, package, content, all })

@@ -23,6 +23,9 @@ pub struct Observation {
     pub configuration: Configuration,
     /// How the overlay gets into a boot.
     pub overlayroot: Overlayroot,
+    /// Other disks of this machine, by their kernel names, with the disk id of [`Observation::disk`]: a copy beside its original.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub twins: Vec<String>,
 }
 
 /// Words of the kernel command line.
@@ -116,6 +119,12 @@ pub struct Disk {
     pub erase_size: Option<Bytes>,
     /// Its partition table, or why that cannot be used.
     pub table: Result<Table, Defect>,
+    /// The table as it is on a disk that is long enough for it, where this one is too short: a copy onto a smaller card.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cut_short: Option<Table>,
+    /// How often a new upper for a converted node was begun to be made in the free space where the next one goes, and never finished.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub begun: u32,
     /// Length of the file system on the upper that is in use; `None`: none is, or it cannot be told.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub file_system: Option<Bytes>,
@@ -124,6 +133,11 @@ pub struct Disk {
     /// What the partitions hold beside root; not looked at where an upper is in use.
     #[serde(default)]
     pub contents: Vec<Held>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 /// A partition as the kernel has it.
@@ -220,6 +234,8 @@ mod tests {
                 read_only: false,
                 erase_size: None,
                 table: Err(Defect::NoTable),
+                cut_short: None,
+                begun: 0,
                 file_system: None,
                 kernel: Vec::new(),
                 contents: Vec::new(),

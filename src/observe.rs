@@ -1,18 +1,20 @@
 //! Looks at the machine and writes nothing. What it sees becomes an [`Observation`].
 
 use crate::files;
-use crate::filesystem::{self, Content};
+use crate::filesystem::{self, Content, mark};
 use crate::guard::report::{self, Problem};
 use crate::observation::{Cmdline, Disk, Held, KernelPartition, Observation, Overlayroot, Place, Root};
 use crate::overlay::{self, Configuration};
 use crate::table::{self, Defect, Table};
 use crate::units::{Bytes, Lba, Sectors};
-use crate::{config::Config, mounts, mounts::Mount};
+use crate::{config::Config, mounts, mounts::Mount, plan};
 use anyhow::{Context, Result};
 use std::fs::{self, File};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+mod others;
 
 /// Sysfs counts in sectors of this many bytes, whatever the disk (Documentation/ABI/stable/sysfs-block).
 const SYSFS_SECTOR: u64 = 512;
@@ -31,18 +33,24 @@ pub fn observe(root: &Path, config: &Config) -> Result<Observation> {
     let upper = if let Root::Overlay { upper: Some(name), .. } = &mode { Some(name.as_str()) } else { None };
     let below = if overlaid { mounts::at(&mounts, overlay::LOWER).unwrap_or(on_root) } else { on_root };
     let (lower, disk_path) = place(root, below)?;
-    let disk = match (&lower, disk_path) {
+    let mut disk = match (&lower, disk_path) {
         (Place::Partition { number, .. }, Some(path)) => Some(disk(root, &path, *number, upper)?),
         _ => None,
     };
     let tree = if overlaid { files::below(root, overlay::LOWER) } else { root.to_owned() };
+    let configuration = configuration(&tree, &config.overlay.conf)?;
+    let twins = disk.as_ref().map_or(Vec::new(), |disk| others::twins(root, disk));
+    if let (Some(disk), None, Configuration::Complete(_)) = (&mut disk, upper, &configuration) {
+        disk.begun = begun(root, disk, config);
+    }
     Ok(Observation {
         cmdline: cmdline(&read(&root.join("proc/cmdline"))?),
         root: mode,
         lower,
         disk,
-        configuration: configuration(&tree, &config.overlay.conf)?,
+        configuration,
         overlayroot: overlayroot(root),
+        twins,
     })
 }
 
@@ -140,6 +148,8 @@ fn disk(root: &Path, path: &Path, root_number: u32, upper: Option<&str>) -> Resu
     let mut file = File::open(&node).with_context(|| format!("opening {}", node.display()))?;
     let table = table::read(&mut file, sector_size, sectors.0)
         .unwrap_or_else(|error| Err(Defect::Unreadable { error: format!("{error:#}") }));
+    // What cannot be read was said above.
+    let cut_short = table::read_cut_short(&mut file, sector_size, sectors.0).unwrap_or(None);
     let mut disk = Disk {
         sectors,
         sector_size,
@@ -148,6 +158,8 @@ fn disk(root: &Path, path: &Path, root_number: u32, upper: Option<&str>) -> Resu
         kernel: kernel_partitions(path, scale.max(1))?,
         contents: Vec::new(),
         file_system: None,
+        begun: 0,
+        cut_short,
         table,
         name,
     };
@@ -158,10 +170,23 @@ fn disk(root: &Path, path: &Path, root_number: u32, upper: Option<&str>) -> Resu
             None
         });
         disk.file_system = glance.map(|glance| glance.size);
-    } else if let Ok(table) = &disk.table {
+    } else if let Some(table) = disk.table.as_ref().ok().or(disk.cut_short.as_ref()) {
         disk.contents = contents(root, &disk, table, root_number);
     }
     Ok(disk)
+}
+
+/// How often a new upper was begun to be made. What cannot be read counts for nothing: making one fails on it, too.
+fn begun(root: &Path, disk: &Disk, config: &Config) -> u32 {
+    let Ok(table) = &disk.table else { return 0 };
+    let (start, sectors) = plan::place(disk, table, config);
+    let end = Lba(start.0 + sectors.0).to_offset(disk.sector_size);
+    let opened = File::open(root.join("dev").join(&disk.name)).map_err(anyhow::Error::from);
+    let read = opened.and_then(|file| mark::attempts(&file, end));
+    read.unwrap_or_else(|error| {
+        log::debug!("{error:#}");
+        0
+    })
 }
 
 /// What the partitions hold beside root. One that cannot be read must not keep the owner from learning what else there is.

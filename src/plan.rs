@@ -9,9 +9,11 @@ use crate::step::{Plan, Purpose, Step};
 use crate::table::{Partition, Table};
 
 mod grow;
+mod remake;
 mod upper;
 
-pub use upper::{behind_root, free_regions};
+pub use remake::repartition;
+pub use upper::{behind_root, free_regions, place};
 use upper::{find_upper, gpt_note, make_upper, table_notes};
 
 /// Conversions that are begun before burnonce gives up: a panic or a watchdog must not make a reboot loop.
@@ -33,8 +35,8 @@ pub fn plan(seen: &Observation, config: &Config) -> Result<Plan, Refusal> {
         return Ok(switched_off(seen, "`burnonce=off` is on the kernel command line"));
     }
     match (&seen.root, &seen.configuration) {
-        (Root::Overlay { .. }, Configuration::Complete(_)) => Ok(verify(seen)),
-        (Root::Plain { .. }, Configuration::Complete(_)) if on_the_image(seen) => Ok(lower(seen)),
+        (Root::Overlay { .. }, Configuration::Complete(_)) => Ok(verify(seen, config)),
+        (Root::Plain { .. }, Configuration::Complete(_)) if on_the_image(seen) => Ok(lower(seen, config)),
         (_, Configuration::Complete(_)) => Ok(no_overlay(seen)),
         _ if !config.convert => Ok(switched_off(seen, "`convert: false` is in /etc/burnonce.yaml")),
         (_, Configuration::Foreign { line }) => Err(Refusal::ForeignConfiguration { line: line.clone() }),
@@ -57,7 +59,13 @@ pub fn decide(seen: &Observation, loaded: &anyhow::Result<Config>) -> Result<Pla
         Ok(config) => return plan(seen, config),
         Err(error) => format!("{error:#}"),
     };
-    match plan(seen, &Config::default()) {
+    // Nor is a new upper made without knowing how it is to be.
+    let default = Config::default();
+    let planned = match plan(seen, &default) {
+        Ok(Plan { purpose: Purpose::Remake { .. }, .. }) => plan(seen, &Config { convert: false, ..default }),
+        other => other,
+    };
+    match planned {
         Ok(mut plan) if !matches!(plan.purpose, Purpose::Convert | Purpose::Prepare { .. }) => {
             plan.notes.push(format!("a mistake in the configuration, which changes nothing in this boot: {error}"));
             Ok(plan)
@@ -96,8 +104,12 @@ fn on_the_image(seen: &Observation) -> bool {
 
 /// `overlay.on_failure: lower`, and the upper cannot be used: this boot is to write into the image. The next one into the overlay seals
 /// it again.
-fn lower(seen: &Observation) -> Plan {
-    let (why, remedy) = said_in_initramfs(seen);
+fn lower(seen: &Observation, config: &Config) -> Plan {
+    if let Some(plan) = remake::unasked(seen, config) {
+        return plan;
+    }
+    let advice = remake::advice(seen, config).map(|(why, remedy)| (Some(why), Some(remedy)));
+    let (why, remedy) = advice.unwrap_or_else(|| said_in_initramfs(seen));
     let why = why.unwrap_or_else(|| "the upper cannot be used".to_owned());
     let reason = format!(
         "this boot runs on the image itself and writes into it, because {why}, and `overlay.on_failure: lower` is set"
@@ -108,7 +120,7 @@ fn lower(seen: &Observation) -> Plan {
 }
 
 /// An overlay boot: is it the overlay that was configured?
-fn verify(seen: &Observation) -> Plan {
+fn verify(seen: &Observation, config: &Config) -> Plan {
     let Root::Overlay { upper, lower_writable, upper_writable } = &seen.root else { return empty(Purpose::Nothing) };
     let Place::Partition { name: lower, sealed, .. } = &seen.lower else {
         let reasons = vec!["the image below the overlay is not on a partition".to_owned()];
@@ -118,7 +130,10 @@ fn verify(seen: &Observation) -> Plan {
     let mut remedies = Vec::new();
     match upper {
         None => {
-            let (why, remedy) = in_memory(seen);
+            if let Some(plan) = remake::unasked(seen, config).filter(|_| !lower_writable) {
+                return plan;
+            }
+            let (why, remedy) = in_memory(seen, config);
             reasons.push(format!("the overlay is in memory, and what is written is lost at power-off: {why}"));
             remedies.push(remedy);
         }
@@ -157,7 +172,7 @@ fn verify(seen: &Observation) -> Plan {
         }
     }
     if let (Purpose::Nothing, Some(device), Some(disk)) = (&plan.purpose, upper, &seen.disk) {
-        plan.steps = grow::grow(disk, device);
+        plan.steps = grow::grow(disk, device, config);
         if let (Some(Step::GrowKernelPartition { .. }), Ok(table)) = (plan.steps.first(), &disk.table) {
             plan.notes.extend(gpt_note(table));
         }
@@ -166,13 +181,14 @@ fn verify(seen: &Observation) -> Plan {
         }
     }
     plan.notes.extend(seen.overlayroot.guard.is_none().then(|| NO_GUARD.to_owned()));
+    plan.notes.extend(twin_notes(seen));
     plan
 }
 
 /// Why the overlay is in memory, and what to do.
-fn in_memory(seen: &Observation) -> (String, String) {
-    if let Some(overridden) = overridden(seen) {
-        return overridden;
+fn in_memory(seen: &Observation, config: &Config) -> (String, String) {
+    if let Some(known) = overridden(seen).or_else(|| remake::advice(seen, config)) {
+        return known;
     }
     let (why, remedy) = said_in_initramfs(seen);
     let why = why.or_else(|| log_failure(seen)).unwrap_or_else(|| "the reason is not known".to_owned());
@@ -289,7 +305,7 @@ fn convert(seen: &Observation, config: &Config, fs_type: &str, counts: &Counts) 
     notes.extend(
         counts.failure.iter().filter(|_| attempt > 1).map(|f| format!("an attempt before this one failed: {f}")),
     );
-    notes.extend(table_notes(disk, table, &made));
+    notes.extend(table_notes(disk, table, &made, config));
     steps.extend(made.steps);
     steps.extend([
         Step::KeepBootFiles { device: made.device.clone() },
@@ -356,5 +372,17 @@ fn notes(seen: &Observation) -> Vec<String> {
         .into_iter()
         .filter(|(there, _)| *there)
         .map(|(_, note)| note.to_owned())
+        .chain(twin_notes(seen))
         .collect()
+}
+
+/// A copy of the card beside its original: what is here is settled by root's own disk, but the next boot is the firmware's choice.
+fn twin_notes(seen: &Observation) -> impl Iterator<Item = String> {
+    let ours = seen.disk.as_ref().map_or("", |disk| disk.name.as_str());
+    seen.twins.iter().map(move |twin| {
+        format!(
+            "/dev/{twin} has the disk id of /dev/{ours}, so one is a copy of the other. This node runs on /dev/{ours}; take the other one \
+             out before you restart, for the next boot could begin on either"
+        )
+    })
 }

@@ -37,13 +37,17 @@ pub enum Refusal {
     /// The table and the kernel do not agree on root's partition.
     TableChanged { disk: String, number: u32 },
     /// A partition beside root that is not ours.
-    ForeignPartition { device: String, what: String },
+    ForeignPartition { device: String, number: u32, what: String },
     /// A partition behind root that cannot be read, so that it is not known whose it is.
     UnreadablePartition { device: String, why: String },
     /// Two partitions that are both ours.
     TwoUppers { first: String, second: String },
     /// A partition of ours that cannot be taken as it is.
     UnusableUpper { device: String, why: String },
+    /// The upper that is to be made anew is in use.
+    UpperInUse { device: String },
+    /// A partition that the owner has named cannot make way for the upper.
+    NotToUse { disk: String, number: u32, why: String },
     /// Every slot of the table is taken.
     SlotsTaken { disk: String, slots: u32 },
     /// No free region is large enough.
@@ -110,10 +114,10 @@ impl fmt::Display for Refusal {
                 "the partition table of /dev/{disk} was changed since this boot began: partition {number} is not where the kernel has it. \
                  Restart, and look at the table if this comes again"
             ),
-            Refusal::ForeignPartition { device, what } => write!(
+            Refusal::ForeignPartition { device, number, what } => write!(
                 f,
                 "/dev/{device} holds {what}. burnonce did not make that partition, so it is left alone. \
-                 If it can go, delete it and restart; burnonce then uses its space"
+                 If it can go, run `burnonce repartition --use {number}`, and burnonce uses its space"
             ),
             Refusal::UnreadablePartition { device, why } => write!(
                 f,
@@ -128,7 +132,16 @@ impl fmt::Display for Refusal {
             Refusal::UnusableUpper { device, why } => write!(
                 f,
                 "/dev/{device} is marked as made by burnonce, but {why}. \
-                 If nothing on it is needed, delete that partition and restart; burnonce then makes it anew"
+                 If nothing on it is needed, run `burnonce repartition`, and burnonce makes it anew"
+            ),
+            Refusal::UpperInUse { device } => write!(
+                f,
+                "this node runs on its upper, /dev/{device}, and no other partition can take its place meanwhile. \
+                 To begin anew on it, run `burnonce reset`"
+            ),
+            Refusal::NotToUse { disk, number, why } => write!(
+                f,
+                "partition {number} of /dev/{disk} {why}. `burnonce plan` shows what the card holds"
             ),
             Refusal::SlotsTaken { disk, slots } => write!(
                 f,

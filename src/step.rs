@@ -23,12 +23,15 @@ pub enum Step {
         /// Its number.
         number: u32,
     },
-    /// Take the image builder's empty placeholder out of the table, so that a larger partition can be made in its place.
-    RemovePlaceholder {
+    /// Take a partition that nothing uses out of the table, and make the kernel forget it: the image builder's empty placeholder, an upper
+    /// that is of no use any more, or what the owner gives up.
+    RemovePartition {
         /// Kernel name of the partition.
         device: String,
         /// Its slot.
         number: u32,
+        /// What it is or holds, in words.
+        what: String,
         /// The table as it must still be on the card.
         before: Table,
     },
@@ -128,8 +131,8 @@ impl fmt::Display for Step {
             Step::ForgetKernelPartition { device, .. } => {
                 write!(f, "make the kernel forget /dev/{device}, which is not in the partition table")
             }
-            Step::RemovePlaceholder { device, .. } => {
-                write!(f, "take the empty placeholder /dev/{device} out of the partition table, to make a larger one")
+            Step::RemovePartition { device, what, .. } => {
+                write!(f, "take /dev/{device} out of the partition table: {what}")
             }
             Step::AddKernelPartition { device, length, .. } => {
                 write!(f, "tell the kernel of a new partition /dev/{device} ({length}) in the free space")
@@ -193,6 +196,13 @@ pub enum Purpose {
     },
     /// The overlay is up, but the lower is not sealed: a power cut came before, or a boot with `burnonce=off`.
     Seal,
+    /// The node is converted, and there is no upper on the card that it can use: make a new one.
+    Remake {
+        /// Why, each a sentence.
+        reasons: Vec<String>,
+    },
+    /// The node is not converted: a partition makes way, and the next boot converts.
+    MakeWay,
     /// The overlay is up, on a card that is larger than the one that it was made for.
     Grow,
     /// The overlay was configured and is not what was configured. Nothing is restarted for it.
@@ -224,7 +234,7 @@ impl Plan {
     /// A change that [`crate::table::change`] refuses.
     pub fn table_after(&self, table: &Table) -> anyhow::Result<Table> {
         self.steps.iter().try_fold(table.clone(), |table, step| match step {
-            Step::RemovePlaceholder { number, .. } => crate::table::change(&table, &Change::Remove { number: *number }),
+            Step::RemovePartition { number, .. } => crate::table::change(&table, &Change::Remove { number: *number }),
             Step::PublishTable { change, .. } => crate::table::change(&table, change),
             _ => Ok(table),
         })
@@ -255,6 +265,12 @@ impl fmt::Display for Plan {
             Purpose::Grow => {
                 writeln!(f, "There is free space behind the upper. The next boot, or `burnonce converge`, will:")?;
             }
+            Purpose::Remake { reasons } => {
+                writeln!(f, "This node has no upper that it can use:")?;
+                reasons.iter().try_for_each(|r| writeln!(f, "  - {r}"))?;
+                writeln!(f, "A new one is made, and what was written so far is not in it:")?;
+            }
+            Purpose::MakeWay => writeln!(f, "A partition makes way for the upper:")?,
             Purpose::Degraded { reasons, remedy } => {
                 writeln!(f, "Degraded:")?;
                 reasons.iter().try_for_each(|r| writeln!(f, "  - {r}"))?;
@@ -269,6 +285,9 @@ impl fmt::Display for Plan {
         }
         for (number, step) in (1..).zip(&self.steps) {
             writeln!(f, "  {number}. {step}")?;
+        }
+        if self.purpose == Purpose::MakeWay {
+            writeln!(f, "and the next boot converts the node.")?;
         }
         if matches!(self.purpose, Purpose::Prepare { .. }) {
             writeln!(f, "and the boot after that converts the node.")?;

@@ -1,12 +1,12 @@
 //! What holds for the plan of any machine: nothing of others is touched, the steps have an order that makes a power cut harmless, and
 //! there is no restart loop. Machines are random; a plan is carried out on the observation, in memory, step by step.
 
-use burnonce::config::{Align, Config, PartitionConfig};
+use burnonce::config::{Align, Config, PartitionConfig, RepartitionConfig, Size, Truncated};
 use burnonce::filesystem::{Content, Owner, Superblock};
 use burnonce::guard::report::Verdict;
 use burnonce::observation::{Cmdline, Disk, Held, KernelPartition, Lacks, Observation, Overlayroot, Place, Root};
 use burnonce::overlay::{Configuration, Counts};
-use burnonce::plan::{MAX_ATTEMPTS, plan};
+use burnonce::plan::{MAX_ATTEMPTS, plan, repartition};
 use burnonce::preview;
 use burnonce::state::{self, State};
 use burnonce::step::{Plan, Purpose, Step};
@@ -124,8 +124,19 @@ fn disk() -> impl Strategy<Value = (Disk, u32)> {
             let erase_size = erase.map(Bytes);
             let sectors = Sectors(sectors);
             let table = Ok(table);
-            let (read_only, file_system) = (false, None);
-            let disk = Disk { name, sectors, sector_size, read_only, erase_size, table, file_system, kernel, contents };
+            let disk = Disk {
+                name,
+                sectors,
+                sector_size,
+                read_only: false,
+                erase_size,
+                table,
+                cut_short: None,
+                begun: 0,
+                file_system: None,
+                kernel,
+                contents,
+            };
             Some((disk, root))
         },
     )
@@ -138,7 +149,9 @@ fn known(partition: &Partition) -> KernelPartition {
 fn config() -> impl Strategy<Value = Config> {
     let align = select(vec![Align::Auto, Align::To(Bytes(MIB)), Align::To(Bytes(64 * MIB))]);
     let min = select(vec![Bytes(64 * MIB), Bytes(512 * MIB), Bytes(3 << 30)]);
-    (min, align).prop_map(|(min, align)| Config { partition: PartitionConfig { min, align }, ..Config::default() })
+    let size = select(vec![Size::Rest, Size::Bytes(Bytes(2 << 30)), Size::Percent(1), Size::Percent(75)]);
+    (min, size, align)
+        .prop_map(|(min, size, align)| Config { partition: PartitionConfig { min, size, align }, ..Config::default() })
 }
 
 /// A node that is not converted, and has all that a conversion needs.
@@ -155,7 +168,7 @@ fn machine() -> impl Strategy<Value = (Observation, Config)> {
         };
         let root = Root::Plain { fs_type: "ext4".to_owned(), writable: false };
         let configuration = Configuration::Absent;
-        (Observation { cmdline, root, lower, disk: Some(disk), configuration, overlayroot }, config)
+        (Observation { cmdline, root, lower, disk: Some(disk), configuration, overlayroot, twins: Vec::new() }, config)
     })
 }
 
@@ -203,7 +216,7 @@ impl Simulated {
                 self.seen.overlayroot.guard = Some(Verdict::NotConfigured);
             }
             Step::ForgetKernelPartition { number, .. } => self.forget(*number),
-            Step::RemovePlaceholder { number, before, .. } => {
+            Step::RemovePartition { number, before, .. } => {
                 self.change(before, &Change::Remove { number: *number });
                 self.forget(*number);
                 self.disk().contents.retain(|h| h.number != *number);
@@ -317,8 +330,9 @@ impl Simulated {
         self.disk().kernel = kernel;
         self.seen.root = match (&self.seen.configuration, sound) {
             (Configuration::Complete(_), true) => {
-                self.seen.overlayroot.guard = Some(Verdict::Upper);
-                Root::Overlay { upper: self.upper(), lower_writable: false, upper_writable: true }
+                let upper = self.upper();
+                self.seen.overlayroot.guard = Some(if upper.is_some() { Verdict::Upper } else { Verdict::Memory });
+                Root::Overlay { upper, lower_writable: false, upper_writable: true }
             }
             _ => Root::Plain { fs_type: "ext4".to_owned(), writable: false },
         };
@@ -439,7 +453,7 @@ proptest! {
         let before = disk.table.as_ref().unwrap();
         let after = plan.table_after(before).unwrap();
         let removed = plan.steps.iter().find_map(|step| match step {
-            Step::RemovePlaceholder { number, .. } => Some(*number),
+            Step::RemovePartition { number, .. } => Some(*number),
             _ => None,
         });
         let kept: Vec<&Partition> = before.partitions.iter().filter(|p| Some(p.number) != removed).collect();
@@ -456,8 +470,16 @@ proptest! {
         free.partitions.retain(|p| Some(p.number) != removed);
         let regions = aligned_regions(&free, alignment(disk, &config));
         let largest = regions.iter().map(|r| r.1).max().unwrap();
-        prop_assert!(regions.contains(&(start.0, sectors.0)), "{start} is no aligned start of a free region");
-        prop_assert_eq!(sectors.0, largest);
+        prop_assert!(regions.contains(&(start.0, largest)), "{start} is no aligned start of the largest free region");
+        let size = u64::from(disk.sector_size);
+        let wanted = match config.partition.size {
+            Size::Rest => u64::MAX,
+            Size::Bytes(bytes) => bytes.0,
+            Size::Percent(percent) => u64::try_from(u128::from(largest * size) * u128::from(percent) / 100).unwrap(),
+        };
+        let wanted = wanted.max(config.partition.min.0).min(largest * size);
+        let short = wanted - sectors.to_bytes(disk.sector_size).0;
+        prop_assert!(short < 2 * MIB && (short == 0 || config.partition.size != Size::Rest), "{sectors} of {wanted} bytes");
         prop_assert!(sectors.to_bytes(disk.sector_size) >= config.partition.min);
         // The picture and the words can be made.
         let text = preview::to_text(&seen, &Ok(plan)).unwrap();
@@ -476,7 +498,7 @@ proptest! {
         let mut touched = vec![false; sector.len()];
         for step in &plan.steps {
             let change = match step {
-                Step::RemovePlaceholder { number, .. } => Change::Remove { number: *number },
+                Step::RemovePartition { number, .. } => Change::Remove { number: *number },
                 Step::PublishTable { change, .. } => change.clone(),
                 _ => continue,
             };
@@ -526,7 +548,7 @@ proptest! {
         ];
         prop_assert!(order.is_sorted() && record < order[0], "{:?}", plan.steps);
         // The kernel's and the table's old entries are out of the way before the new one comes.
-        for old in [at(|s| matches!(s, Step::RemovePlaceholder { .. })), at(|s| matches!(s, Step::ForgetKernelPartition { .. }))] {
+        for old in [at(|s| matches!(s, Step::RemovePartition { .. })), at(|s| matches!(s, Step::ForgetKernelPartition { .. }))] {
             prop_assert!(old.is_none_or(|old| record < old && old < order[0]), "{:?}", plan.steps);
         }
         for once in [
@@ -618,6 +640,70 @@ proptest! {
             machine.seen
         };
         prop_assert_eq!(grown(first.index(whole.steps.len() + 1)), grown(whole.steps.len()));
+    }
+
+    /// The upper of a converted node is gone, entry and all: a new one is made, in the boots that it takes, and nothing else changes. A power
+    /// cut anywhere leads to the same card.
+    #[test]
+    fn an_upper_that_is_gone_is_made_again((seen, config) in machine(), cut in any::<Index>()) {
+        if plan(&seen, &config).is_err() {
+            return Ok(());
+        }
+        let mut machine = Simulated::new(&seen);
+        converge(&mut machine, &config);
+        let whole = outcome(&machine);
+        let number = machine.disk().contents.iter().find(|h| matches!(&h.content, Content::Ext(s) if s.label == "burnonce")).unwrap().number;
+        let table = machine.table().clone();
+        machine.disk().table = Ok(table::change(&table, &Change::Remove { number }).unwrap());
+        machine.disk().contents.retain(|held| held.number != number);
+        machine.restart(true);
+        let again = plan(&machine.seen, &config).unwrap();
+        prop_assert!(matches!(again.purpose, Purpose::Remake { .. }), "{:?}", again);
+        let takes = |s: &Step| matches!(s, Step::RemovePartition { .. } | Step::WriteConfiguration { .. } | Step::Unseal { .. });
+        prop_assert_eq!(again.steps.iter().filter(|s| takes(s)).count(), 0);
+        boot(&mut machine, &again, cut.index(again.steps.len() + 1));
+        converge(&mut machine, &config);
+        prop_assert_eq!(outcome(&machine), whole);
+        // Whoever counts three beginnings without an end begins no fourth.
+        machine.disk().table = Ok(table::change(&table, &Change::Remove { number }).unwrap());
+        machine.disk().contents.retain(|held| held.number != number);
+        machine.disk().begun = MAX_ATTEMPTS;
+        machine.restart(true);
+        prop_assert_eq!(plan(&machine.seen, &config).unwrap().steps, vec![]);
+    }
+
+    /// `burnonce repartition` takes away what the owner has named, or what is burnonce's, and changes no other entry.
+    #[test]
+    fn a_repartition_takes_nothing_but_what_it_names((seen, config) in machine(), number in 1u32..13, converted in any::<bool>(), named in any::<bool>()) {
+        let mut machine = Simulated::new(&seen);
+        if converted {
+            machine.seen.configuration = Configuration::Complete(Counts::default());
+            machine.set_sealed(true);
+            machine.seen.root = Root::Overlay { upper: None, lower_writable: false, upper_writable: true };
+            machine.seen.overlayroot.guard = Some(Verdict::Memory);
+        }
+        let before = machine.table().clone();
+        let number = named.then_some(number);
+        let Ok(plan) = repartition(&machine.seen, &config, number) else { return Ok(()) };
+        let disk = machine.seen.disk.clone().unwrap();
+        let removed: Vec<u32> = plan.steps.iter().filter_map(|s| if let Step::RemovePartition { number, .. } = s { Some(*number) } else { None }).collect();
+        if let Some(number) = number.filter(|_| !plan.steps.is_empty() && !matches!(plan.purpose, Purpose::Convert | Purpose::Prepare { .. })) {
+            prop_assert_eq!(&removed, &vec![number]);
+        } else {
+            let ours = |number: &u32| disk.contents.iter().any(|h| h.number == *number && matches!(&h.content, Content::Ext(s) if s.label == "burnonce"));
+            prop_assert!(removed.iter().all(ours), "{:?}", plan);
+        }
+        let Place::Partition { number: root, .. } = &seen.lower else { unreachable!() };
+        prop_assert!(!removed.contains(root));
+        let after = plan.table_after(&before).unwrap();
+        for old in before.partitions.iter().filter(|p| !removed.contains(&p.number)) {
+            prop_assert!(after.partitions.contains(old), "{:?} is gone", old);
+        }
+        for new in after.partitions.iter().filter(|p| !before.partitions.contains(p)) {
+            let apart = |other: &&Partition| other.last() < new.start || new.last() < other.start;
+            prop_assert!(after.partitions.iter().filter(|p| p.number != new.number).all(|p| apart(&p)));
+        }
+        plan.steps.iter().for_each(|step| machine.apply(step));
     }
 
     /// An attempt that ends without a restart (the agent was killed) is finished in the same boot, on the kernel's leftovers.
@@ -736,14 +822,30 @@ fn any_disk() -> BoxedStrategy<Disk> {
     let held = (small(), any_content()).prop_map(|(number, content)| Held { number, content });
     let rest = (table, prop::bool::weighted(0.8), vec(kernel, 0..5), vec(held, 0..5));
     let lengths = (number(), option::of(number()), option::of(number()));
-    (text(), small(), prop::bool::weighted(0.05), lengths, rest)
-        .prop_map(|(name, sector_size, read_only, (sectors, erase, file_system), (table, agree, kernel, contents))| {
+    let more =
+        (prop::bool::weighted(0.05), prop::bool::weighted(0.2), prop::sample::select(vec![0u32, 0, 1, 3, u32::MAX]));
+    (text(), small(), more, lengths, rest)
+        .prop_map(|(name, sector_size, more, (sectors, erase, file_system), (table, agree, kernel, contents))| {
+            let (read_only, cut, begun) = more;
             let kernel = match &table {
                 Ok(table) if agree => table.partitions.iter().map(known).collect(),
                 _ => kernel,
             };
             let (sectors, erase_size, file_system) = (Sectors(sectors), erase.map(Bytes), file_system.map(Bytes));
-            Disk { name, sectors, sector_size, read_only, erase_size, table, file_system, kernel, contents }
+            let (table, cut_short) = if cut { (Err(Defect::NoTable), table.ok()) } else { (table, None) };
+            Disk {
+                name,
+                sectors,
+                sector_size,
+                read_only,
+                erase_size,
+                table,
+                cut_short,
+                begun,
+                file_system,
+                kernel,
+                contents,
+            }
         })
         .boxed()
 }
@@ -804,7 +906,7 @@ fn any_observation() -> impl Strategy<Value = Observation> {
             {
                 *number = first.number;
             }
-            Observation { cmdline, root, lower, disk, configuration, overlayroot }
+            Observation { cmdline, root, lower, disk, configuration, overlayroot, twins: vec!["sda".to_owned()] }
         },
     )
 }
@@ -814,15 +916,18 @@ proptest! {
 
     /// An observation can come from a file: nothing in it is trusted.
     #[test]
-    fn no_observation_makes_the_planner_panic(seen in any_observation(), config in config(), convert in any::<bool>()) {
-        let config = Config { convert, ..config };
+    fn no_observation_makes_the_planner_panic(seen in any_observation(), config in config(), convert in any::<bool>(), number in option::of(small())) {
+        let config = Config { convert, repartition: RepartitionConfig { truncated: Truncated::Remake }, ..config };
+        if let Ok(plan) = repartition(&seen, &config, number) {
+            prop_assert!(!plan.to_string().is_empty());
+        }
         let decided = plan(&seen, &config);
         prop_assert_eq!(&decided, &plan(&seen, &config));
         match &decided {
             Ok(plan) => {
                 prop_assert!(!plan.to_string().is_empty());
                 let restarts = plan.steps.iter().filter(|s| **s == Step::Reboot).count();
-                let may = matches!(plan.purpose, Purpose::Convert | Purpose::Prepare { .. });
+                let may = matches!(plan.purpose, Purpose::Convert | Purpose::Prepare { .. } | Purpose::Remake { .. });
                 prop_assert_eq!(restarts, usize::from(may));
                 prop_assert!(plan.purpose != Purpose::Nothing || plan.steps.is_empty());
             }

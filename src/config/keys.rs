@@ -27,11 +27,24 @@ pub const KEYS: &[Key] = &[
         meaning: "the least free space that is worth an upper partition; with less, the card is left as it is",
     },
     Key {
+        name: "partition.size",
+        default: "rest",
+        allowed: "rest, a size of at least 64 MiB, or a share such as `50 %`",
+        meaning: "how much of the free space the upper partition takes, `partition.min` at least; on a larger card it grows up to that",
+    },
+    Key {
         name: "partition.align",
         default: "auto",
         allowed: "auto, or a power of two from `1 MiB` to `64 MiB`",
         meaning: "what the start of the upper partition is a multiple of; auto is 4 MiB, or the card's preferred erase size where \
                   that is larger",
+    },
+    Key {
+        name: "repartition.truncated",
+        default: "keep",
+        allowed: "keep, remake",
+        meaning: "what a boot does with an upper that reaches past the end of the card, as a copy onto a smaller one leaves it: nothing \
+                  (`burnonce repartition` does), or make a new one that fits, without asking; what was written is lost",
     },
     Key {
         name: "overlay.conf",

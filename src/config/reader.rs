@@ -1,6 +1,7 @@
 //! Reads the YAML text: one visitor for every node, and the words for what is wrong with it.
 
-use super::{Config, ConfigError, KEYS, allowed, clear, is_list, position_after, set, wrong};
+use super::value::{allowed, clear, is_list, set};
+use super::{Config, ConfigError, KEYS, position_after, wrong};
 use serde::de::{DeserializeSeed, Deserializer, EnumAccess, MapAccess, SeqAccess, Visitor};
 use std::fmt;
 

@@ -10,7 +10,7 @@ fn mistake(text: &str) -> String {
     }
 }
 
-const TOP: &str = "allowed here: convert, partition, overlay, reset, diff, console, log";
+const TOP: &str = "allowed here: convert, partition, repartition, overlay, reset, diff, console, log";
 const MIN: &str = "allowed: a size of at least 64 MiB, for example `2 GiB`";
 const ALIGN: &str = "allowed: auto, or a power of two from `1 MiB` to `64 MiB`";
 const LEVEL: &str = "allowed: error, warn, info, debug";
@@ -26,11 +26,11 @@ fn every_mistake_has_its_place_and_what_is_allowed() {
         ("colour: red\n", format!("1:1: unknown key `colour`; {TOP}")),
         (
             "# one\nconvert: true\npartition: {mim: 1G}\n",
-            "3:13: unknown key `partition.mim`; allowed here: min, align (did you mean `min`?)".into(),
+            "3:13: unknown key `partition.mim`; allowed here: min, size, align (did you mean `min`?)".into(),
         ),
         (
             "partition:\n  aling: auto\n",
-            "2:3: unknown key `partition.aling`; allowed here: min, align (did you mean `align`?)".into(),
+            "2:3: unknown key `partition.aling`; allowed here: min, size, align (did you mean `align`?)".into(),
         ),
         ("min: 1G\n", format!("1:1: unknown key `min`; {TOP} (`min` belongs under `partition:`)")),
         (
@@ -110,8 +110,8 @@ fn every_mistake_has_its_place_and_what_is_allowed() {
             "convert:true\n",
             format!("1:1: found `convert:true` (a space belongs after the colon) where keys belong; {TOP}"),
         ),
-        ("partition: 5\n", "1:12: `partition`: found `5` where keys belong; allowed here: min, align".into()),
-        ("partition: []\n", "1:12: `partition`: found a list where keys belong; allowed here: min, align".into()),
+        ("partition: 5\n", "1:12: `partition`: found `5` where keys belong; allowed here: min, size, align".into()),
+        ("partition: []\n", "1:12: `partition`: found a list where keys belong; allowed here: min, size, align".into()),
         // The text.
         ("partition:\n\tmin: 1G\n", format!("2:1: {CANNOT_START} {NO_TAB}")),
         (
@@ -173,7 +173,9 @@ fn what_is_said_is_understood() {
 %YAML 1.1
 ---
 convert: False      # YAML's own words for a boolean
-partition: {min: 2 GiB, align: 8 MiB}
+partition: {min: 2 GiB, size: 75 %, align: 8 MiB}
+repartition:
+  truncated: remake
 overlay:
   conf: \"/etc/overlayroot.conf\"
   on_failure: stop
@@ -195,7 +197,8 @@ log:
 ";
     let expected = Config {
         convert: false,
-        partition: PartitionConfig { min: Bytes(2 << 30), align: Align::To(Bytes(8 * MIB)) },
+        partition: PartitionConfig { min: Bytes(2 << 30), size: Size::Percent(75), align: Align::To(Bytes(8 * MIB)) },
+        repartition: RepartitionConfig { truncated: Truncated::Remake },
         overlay: OverlayConfig {
             conf: PathBuf::from("/etc/overlayroot.conf"),
             on_failure: OnFailure::Stop,
@@ -216,6 +219,19 @@ log:
         let config = parse(&format!("partition: {{min: {size}}}")).unwrap();
         assert_eq!(config.partition.min, Bytes(bytes), "{size}");
     }
+    for (size, meant) in [
+        ("rest", Size::Rest),
+        ("8 GiB", Size::Bytes(Bytes(8 << 30))),
+        ("50 %", Size::Percent(50)),
+        ("'100%'", Size::Percent(100)),
+        ("1%", Size::Percent(1)),
+    ] {
+        assert_eq!(parse(&format!("partition: {{size: {size}}}")).unwrap().partition.size, meant, "{size}");
+    }
+    for size in ["0 %", "101 %", "50.5 %", "-1 %", "63 MiB", "half", "%"] {
+        let error = mistake(&format!("partition:\n  size: '{size}'\n"));
+        assert!(error.contains("`partition.size`") && error.contains("allowed: rest, a size"), "{error}");
+    }
 }
 
 /// Every key is known to the parser, its default is the default, what it allows is accepted, and there is no other key.
@@ -232,6 +248,7 @@ fn the_table_of_keys_and_the_parser_agree() {
         let words: Vec<&str> = match key.name {
             "partition.min" => vec!["64 MiB", "2 GiB"],
             "partition.align" => vec!["auto", "1 MiB", "64 MiB"],
+            "partition.size" => vec!["rest", "64 MiB", "8 GiB", "1 %", "100 %"],
             "reset.keep" => vec!["[]", "[/etc/ssh/ssh_host_*]", "[/a, /b/**]"],
             "diff.fold" => vec!["[]", "[/var/log]", key.default],
             "reset.generations" => vec!["0", "1", "9"],
@@ -251,7 +268,7 @@ fn the_table_of_keys_and_the_parser_agree() {
         assert!(!key.meaning.is_empty() && key.meaning.is_ascii() && !key.meaning.ends_with('.'), "{}", key.name);
     }
     let mut config = Config::default();
-    let error = set(&mut config, "no.key", "x").unwrap_err();
+    let error = super::value::set(&mut config, "no.key", "x").unwrap_err();
     assert!(error.contains("has no meaning"), "{error}");
 }
 

@@ -4,6 +4,7 @@ use super::report::Problem;
 use crate::filesystem::{self, Glance};
 use crate::mounts;
 use crate::observe::{self, Location};
+use crate::units::Bytes;
 use anyhow::{Context, Result};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -128,6 +129,31 @@ fn one(seen: Seen, disk: &str) -> Result<Found, Problem> {
             "The card may have worn out: replace it.",
         )),
     }
+}
+
+/// Makes sure that all of the upper's file system is on the partition that the kernel has: it shortens one that reaches past the end of
+/// the card. e2fsck must not see such a file system, and the kernel mounts none.
+///
+/// # Errors
+/// It is not, and by how much.
+pub fn whole(lower: &Lower, found: &Found) -> Result<(), Problem> {
+    /// Sysfs counts in sectors of this many bytes (Documentation/ABI/stable/sysfs-block).
+    const SYSFS_SECTOR: u64 = 512;
+    // Where that cannot be read, the mount says what is wrong.
+    let Ok(sectors) = observe::read_number(&lower.disk.join(&found.name).join("size")) else { return Ok(()) };
+    let there = Bytes(sectors.saturating_mul(SYSFS_SECTOR));
+    let size = found.glance.size;
+    if size <= there {
+        return Ok(());
+    }
+    Err(Problem::new(
+        format!(
+            "/dev/{} has {there}, and its file system {size}: {} of it are not on this card. This is a copy of a larger card, cut short.",
+            found.name,
+            Bytes(size.0 - there.0)
+        ),
+        "Copy the original onto a card as large as its own; or give up what was written and run burnonce repartition.",
+    ))
 }
 
 /// Makes sure that the kernel takes writes for the upper `name`, which is on the disk of `lower`.

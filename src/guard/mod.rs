@@ -81,6 +81,7 @@ impl Guard<'_> {
         let found = find::upper(self.root, &lower)?;
         let device = self.root.join("dev").join(&found.name);
         self.report.upper = Some(format!("/dev/{}", found.name));
+        find::whole(&lower, &found)?;
         find::writable(&lower, &found.name)?;
         self.part("find");
         if let Some(why) = found.glance.check {

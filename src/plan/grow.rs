@@ -1,5 +1,7 @@
 //! The upper of a card that was copied onto a larger one.
 
+use super::upper::sized;
+use crate::config::Config;
 use crate::observation::Disk;
 use crate::step::Step;
 use crate::table::{Change, NewPartition, Partition, Table};
@@ -9,10 +11,10 @@ use crate::units::{Bytes, MIB, Sectors};
 /// ext4 grows by whole groups.
 const WORTHWHILE: Bytes = Bytes(64 * MIB);
 
-/// The steps that make the upper of a node that runs on it fill the card; none where it does. Its file system grows too where only the
+/// The steps that make the upper of a node that runs on it take all of the card that `partition.size` gives it; none where it does. Its file system grows too where only the
 /// partition did, which a power cut between the two leaves. Where there is a partition behind the upper, somebody has divided the
 /// card up, and the space between the two is left to them.
-pub(super) fn grow(disk: &Disk, upper: &str) -> Vec<Step> {
+pub(super) fn grow(disk: &Disk, upper: &str, config: &Config) -> Vec<Step> {
     let (Ok(table), Some(file_system), false) = (&disk.table, disk.file_system, disk.read_only) else {
         return Vec::new();
     };
@@ -26,8 +28,9 @@ pub(super) fn grow(disk: &Disk, upper: &str) -> Vec<Step> {
     let &Partition { number, start, sectors: old, .. } = partition;
     let is_last = table.partitions.iter().all(|p| p.start <= start);
     let behind = table.last_usable.0.saturating_sub(partition.last().0);
-    let grows = is_last && bytes(Sectors(behind)) >= WORTHWHILE;
-    let sectors = if grows { Sectors(old.0.saturating_add(behind)) } else { old };
+    let wanted = sized(config, Sectors(old.0.saturating_add(behind)), table.sector_size);
+    let more = Sectors(wanted.0.saturating_sub(old.0));
+    let sectors = if is_last && bytes(more) >= WORTHWHILE { wanted } else { old };
     let length = bytes(sectors);
     let device = upper.to_owned();
     let mut steps = Vec::new();

@@ -1,7 +1,7 @@
 //! Where the upper is, or where it goes, and the steps up to it.
 
 use super::LABEL;
-use crate::config::{Align, Config};
+use crate::config::{Align, Config, Size};
 use crate::filesystem::{Content, Owner, Superblock};
 use crate::observation::Disk;
 use crate::refusal::{Refusal, describe};
@@ -58,7 +58,7 @@ pub(super) fn find_upper<'a>(disk: &Disk, table: &'a Table, root: u32, lower_uui
                 return Err(Refusal::UnreadablePartition { device, why: reason.clone() });
             }
             other if behind.contains(&partition.number) => {
-                return Err(Refusal::ForeignPartition { device, what: describe(other) });
+                return Err(Refusal::ForeignPartition { device, number: partition.number, what: describe(other) });
             }
             _ => continue,
         };
@@ -133,7 +133,8 @@ pub(super) fn make_upper(
         // Once it is out of the table, it was never there: a power cut then must not lead to another card than no cut.
         Upper::Placeholder(old) => {
             let (device, number) = (disk.partition_name(old.number), old.number);
-            steps.push(Step::RemovePlaceholder { device, number, before: table.clone() });
+            let what = "an empty placeholder, in whose place a larger one is made".to_owned();
+            steps.push(Step::RemovePartition { device, number, what, before: table.clone() });
             table = table::change(&table, &Change::Remove { number }).map_err(|error| Refusal::UnusableUpper {
                 device: disk.partition_name(number),
                 why: format!("{error:#}"),
@@ -143,11 +144,13 @@ pub(super) fn make_upper(
     }
     let number = (1..=table.slots).find(|n| table.partitions.iter().all(|p| p.number != *n));
     let number = number.ok_or(Refusal::SlotsTaken { disk: disk.name.clone(), slots: table.slots })?;
-    let (start, sectors) = largest(free_regions(&table), alignment(disk, config));
-    let length = sectors.to_bytes(table.sector_size);
-    if length < config.partition.min {
-        return Err(Refusal::NoFreeSpace { disk: disk.name.clone(), largest: length, minimum: config.partition.min });
+    let (start, free) = largest(free_regions(&table), alignment(disk, config));
+    let largest = free.to_bytes(table.sector_size);
+    if largest < config.partition.min {
+        return Err(Refusal::NoFreeSpace { disk: disk.name.clone(), largest, minimum: config.partition.min });
     }
+    let sectors = sized(config, free, table.sector_size);
+    let length = sectors.to_bytes(table.sector_size);
     let device = disk.partition_name(number);
     let partition = NewPartition { number, start, sectors };
     steps.extend([
@@ -156,6 +159,26 @@ pub(super) fn make_upper(
         Step::PublishTable { disk: disk.name.clone(), before: table, change: Change::Add(partition) },
     ]);
     Ok(Made { steps, device, published: false })
+}
+
+/// Where the next upper would go, as its first sector and its length; no sectors where nothing is free.
+pub fn place(disk: &Disk, table: &Table, config: &Config) -> (Lba, Sectors) {
+    let (start, free) = largest(free_regions(table), alignment(disk, config));
+    (start, sized(config, free, table.sector_size))
+}
+
+/// How much of `free` sectors the upper takes, in whole MiB where that is not all: at least `partition.min`, as far as that is there.
+pub(super) fn sized(config: &Config, free: Sectors, sector_size: u32) -> Sectors {
+    let all = free.to_bytes(sector_size);
+    let wanted = match config.partition.size {
+        Size::Rest => return free,
+        Size::Bytes(bytes) => bytes,
+        Size::Percent(percent) => {
+            Bytes(u64::try_from(u128::from(all.0) * u128::from(percent) / 100).unwrap_or(u64::MAX))
+        }
+    };
+    let wanted = Bytes(wanted.max(config.partition.min).0 / MIB * MIB);
+    if wanted >= all { free } else { wanted.to_sectors(sector_size) }
 }
 
 /// Alignment of the upper's start, in sectors.
@@ -200,7 +223,7 @@ fn largest(regions: impl IntoIterator<Item = (Lba, Lba)>, alignment: Sectors) ->
 }
 
 /// What the owner should know of the table.
-pub(super) fn table_notes(disk: &Disk, table: &Table, made: &Made) -> Vec<String> {
+pub(super) fn table_notes(disk: &Disk, table: &Table, made: &Made, config: &Config) -> Vec<String> {
     if made.published {
         let mut notes =
             vec![format!("/dev/{} was finished by an attempt before this one, and is used as it is", made.device)];
@@ -219,7 +242,19 @@ pub(super) fn table_notes(disk: &Disk, table: &Table, made: &Made) -> Vec<String
         }
         _ => gpt_note(table),
     };
-    note.into_iter().collect()
+    note.into_iter().chain(size_note(made, config)).collect()
+}
+
+/// Where the card is too small for the `partition.size` that is set.
+fn size_note(made: &Made, config: &Config) -> Option<String> {
+    let Size::Bytes(wanted) = config.partition.size else { return None };
+    let length = made.steps.iter().find_map(|step| match step {
+        Step::AddKernelPartition { length, .. } => Some(*length),
+        _ => None,
+    })?;
+    // A difference that is not worth a word is that of the alignment.
+    (Bytes(length.0.saturating_add(MIB)) < wanted)
+        .then(|| format!("`partition.size` is {wanted}, and the card has room for {length}; the upper takes that"))
 }
 
 /// What a change of the table does to a GPT besides.

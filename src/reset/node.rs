@@ -128,18 +128,11 @@ impl Node {
     /// # Errors
     /// [`Refused`]: there is nobody, or the answer is not yes.
     pub(crate) fn ask(&self, question: &str) -> Result<()> {
+        let pending = self.state.request.as_ref().map_or(String::new(), |pending| {
+            format!("This takes the place of the {} that is pending.\n", pending.kind)
+        });
         need_terminal()?;
-        print(question);
-        if let Some(pending) = &self.state.request {
-            print(format_args!("This takes the place of the {} that is pending.\n", pending.kind));
-        }
-        print("Go on? [y/N] ");
-        let mut answer = String::new();
-        std::io::stdin().lock().read_line(&mut answer).context("reading the answer")?;
-        match answer.trim().to_lowercase().as_str() {
-            "y" | "yes" => Ok(()),
-            _ => Err(refuse("nothing was changed")),
-        }
+        confirm(&format!("{question}{pending}"))
     }
 
     /// Records what the guard is to do at the next boot.
@@ -172,6 +165,21 @@ impl Node {
             .run()
             .context("restart this node yourself: the next boot carries it out")?;
         Ok(Exit::Done)
+    }
+}
+
+/// Asks the one at the terminal, after a text that says what about.
+///
+/// # Errors
+/// [`Refused`]: the answer is not yes.
+pub(crate) fn confirm(text: &str) -> Result<()> {
+    print(text);
+    print("Go on? [y/N] ");
+    let mut answer = String::new();
+    std::io::stdin().lock().read_line(&mut answer).context("reading the answer")?;
+    match answer.trim().to_lowercase().as_str() {
+        "y" | "yes" => Ok(()),
+        _ => Err(refuse("nothing was changed")),
     }
 }
 

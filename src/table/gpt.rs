@@ -16,6 +16,8 @@ use std::io::{self, Cursor, Read, Seek, SeekFrom, Write};
 
 /// The type "Linux filesystem", as [`Partition::kind`] has it.
 pub const LINUX: &str = "0fc63daf-8483-4772-8e79-3d69d8477de4";
+/// What every header begins with.
+pub(super) const SIGNATURE: &[u8] = b"EFI PART";
 /// The name of the partition that burnonce makes.
 pub const NAME: &str = "burnonce";
 
@@ -79,7 +81,7 @@ fn copy(
         Ok(sector) => sector,
         Err(error) => return Ok(Err(unreadable(at, error))),
     };
-    if !sector.starts_with(b"EFI PART") {
+    if !sector.starts_with(SIGNATURE) {
         return Ok(Err(Fault::Absent(format!("there is no header at sector {at}"))));
     }
     let header = match GPTHeader::read_from(&mut Cursor::new(sector)) {
@@ -271,7 +273,7 @@ fn judged(copy: Copy, sector_size: u32, disk_sectors: u64, flags: [bool; 3]) -> 
 }
 
 /// A GUID as text in lower case; the disk has its first three fields little endian.
-fn guid(bytes: &[u8; 16]) -> String {
+pub(super) fn guid(bytes: &[u8; 16]) -> String {
     const ORDER: [usize; 16] = [3, 2, 1, 0, 5, 4, 7, 6, 8, 9, 10, 11, 12, 13, 14, 15];
     let mut text = String::with_capacity(36);
     for (i, at) in ORDER.into_iter().enumerate() {

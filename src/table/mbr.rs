@@ -128,6 +128,12 @@ pub fn parse(sector: &[u8], sector_size: u32, disk_sectors: u64) -> Result<Table
     })
 }
 
+/// How many sectors a disk needs for every entry of a first sector that [`classify`] took for a DOS table. Pure.
+pub fn reach(sector: &[u8]) -> u64 {
+    let ends = (1..=SLOTS).map(|number| &sector[slot(number)]).map(|e| number_at::<4>(e, 8) + number_at::<4>(e, 12));
+    ends.max().unwrap_or(0)
+}
+
 /// The first sector after `change`: the one slot's 16 bytes replaced. Pure.
 ///
 /// # Errors

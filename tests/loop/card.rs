@@ -8,6 +8,7 @@ use nix::sched::{CloneFlags, unshare};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// First sector and length of the boot partition: as in an Ubuntu image, but smaller.
 pub const BOOT: (u64, u64) = (2048, 32768);
@@ -64,8 +65,11 @@ impl Card {
             [BOOT.0, BOOT.1, ROOT.0, ROOT.1].map(|n| n * 512 / u64::from(sector_size));
         let file = card.file();
         fs::File::create(&file).unwrap().set_len(mib << 20).unwrap();
+        // Each card has a disk id of its own, as each image has; the tests run beside each other.
+        static CARDS: AtomicU32 = AtomicU32::new(1);
+        let id = (std::process::id() << 10) + CARDS.fetch_add(1, Ordering::Relaxed);
         let script = format!(
-            "label: dos\nlabel-id: 0x1b2c3d4e\nstart={boot}, size={boot_length}, type=c\nstart={start}, size={length}, type=83\n"
+            "label: dos\nlabel-id: {id:#x}\nstart={boot}, size={boot_length}, type=c\nstart={start}, size={length}, type=83\n"
         );
         let mut sfdisk =
             Command::new("sfdisk").arg("--quiet").arg(&file).stdin(std::process::Stdio::piped()).spawn().unwrap();
@@ -104,8 +108,15 @@ impl Card {
         let device = run("losetup", &arguments).trim().to_owned();
         // A failed test may have left partitions on this loop device.
         forget_partitions(&device);
+        let length: u64 = run("blockdev", &["--getsize64", &device]).trim().parse().unwrap();
+        let sectors = length / u64::from(self.sector_size);
         for (number, start, size) in self.table() {
             let disk = fs::File::open(&device).unwrap();
+            // The kernel shortens what reaches past the end, and leaves out what begins there.
+            let size = size.min(sectors.saturating_sub(start));
+            if size == 0 {
+                continue;
+            }
             burnonce::sys::add_kernel_partition(&disk, number, Lba(start), Sectors(size), self.sector_size).unwrap();
         }
         device
@@ -162,18 +173,40 @@ impl Card {
     /// The node's root, as far as the initramfs brings it: the second partition read-only, or an overlay of the third over it.
     pub fn boot(&mut self, overlay: bool) -> PathBuf {
         self.insert(false);
+        let upper = overlay.then(|| self.partition(3));
+        let node = self.start(upper.as_deref());
+        self.guard_says(if overlay { Verdict::Upper } else { Verdict::NotConfigured });
+        node
+    }
+
+    /// The node's root where the guard could not use the upper: an overlay of memory over the second partition.
+    pub fn boot_on_memory(&mut self) -> PathBuf {
+        self.insert(false);
+        let node = self.start(Some("tmpfs"));
+        self.guard_says(Verdict::Memory);
+        node
+    }
+
+    /// Mounts what a boot has mounted, with the upper of this device, or of memory.
+    fn start(&self, upper_device: Option<&str>) -> PathBuf {
         let node = self.directory.path().join("node");
         fs::create_dir_all(&node).unwrap();
         let at = node.to_str().unwrap();
-        if overlay {
+        if let Some(device) = upper_device {
             // In the places where overlayroot has them: the mount table keeps these names.
             run("mount", &["-t", "tmpfs", "media", "/media"]);
             let (lower, upper) = ("/media/root-ro", "/media/root-rw");
             fs::create_dir(lower).unwrap();
             fs::create_dir(upper).unwrap();
             run("mount", &["-o", "ro", &self.partition(2), lower]);
-            // Without the kernel's initialisation of inode tables in the background: a test counts what is written.
-            run("mount", &["-o", "noinit_itable", &self.partition(3), upper]);
+            if device == "tmpfs" {
+                run("mount", &["-t", "tmpfs", "root-rw", upper]);
+                fs::create_dir_all(Path::new(upper).join("overlay")).unwrap();
+                fs::create_dir_all(Path::new(upper).join("overlay-workdir/_")).unwrap();
+            } else {
+                // Without the kernel's initialisation of inode tables in the background: a test counts what is written.
+                run("mount", &["-o", "noinit_itable", device, upper]);
+            }
             let options = format!("lowerdir={lower},upperdir={upper}/overlay,workdir={upper}/overlay-workdir/_");
             run("mount", &["-t", "overlay", "overlayroot", "-o", &options, at]);
             run("mount", &["--move", lower, node.join("media/root-ro").to_str().unwrap()]);
@@ -188,8 +221,12 @@ impl Card {
         run("mount", &["-t", "tmpfs", "run", node.join("run").to_str().unwrap()]);
         fs::create_dir(node.join("run/initramfs")).unwrap();
         fs::write(node.join("run/initramfs/overlayroot.log"), "overlayroot disabled\n").unwrap();
-        self.guard_says(if overlay { Verdict::Upper } else { Verdict::NotConfigured });
         node
+    }
+
+    /// Root of the booted node, as it sees it.
+    pub fn root(&self) -> PathBuf {
+        self.directory.path().join("node")
     }
 
     /// Leaves in the booted node the report of a guard that came to `verdict`.

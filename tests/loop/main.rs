@@ -6,6 +6,7 @@ mod guard;
 mod later;
 mod maintain;
 mod reclaim;
+mod repartition;
 mod requests;
 mod reset;
 mod swap;
@@ -105,7 +106,8 @@ fn a_conversion_that_stops_after_any_step_is_finished_by_the_next_boot() {
         assert_eq!(output.status.code(), Some(0), "after {stop} steps: {}", text(&output));
         card.eject();
         assert_converted(&mut card);
-        assert_eq!(card.first_sector(), whole.first_sector(), "after {stop} steps");
+        // But for the disk id, which is each card's own.
+        assert_eq!(card.first_sector()[444..], whole.first_sector()[444..], "after {stop} steps");
     }
 }
 
