@@ -76,7 +76,7 @@ pub enum Command {
     },
     /// After the card was swapped or copied: make the upper fit it, anew where it has to be; ask first, naming what is lost
     Repartition {
-        /// Give up partition N, which burnonce did not make, for the upper
+        /// Give up partition N, whatever it holds, for the upper
         #[arg(long = "use", value_name = "N")]
         number: Option<u32>,
         /// Do not restart: the next boot goes on

@@ -43,7 +43,9 @@ pub enum Refusal {
     /// Two partitions that are both ours.
     TwoUppers { first: String, second: String },
     /// A partition of ours that cannot be taken as it is.
-    UnusableUpper { device: String, why: String },
+    UnusableUpper { device: String, number: u32, why: String },
+    /// An upper that nothing speaks against but that this boot does not run on it.
+    SoundUpper { device: String, number: u32, why: Option<String> },
     /// The upper that is to be made anew is in use.
     UpperInUse { device: String },
     /// A partition that the owner has named cannot make way for the upper.
@@ -129,10 +131,15 @@ impl fmt::Display for Refusal {
                 "/dev/{first} and /dev/{second} are both labelled `burnonce`; which one is right is not for burnonce to guess. \
                  Delete one of the two partitions and restart"
             ),
-            Refusal::UnusableUpper { device, why } => write!(
+            Refusal::SoundUpper { device, number, why } => {
+                write!(f, "/dev/{device} holds what this node has written, and it can be read")?;
+                why.as_ref().map_or(Ok(()), |why| write!(f, ", though this boot could not use it: {why}"))?;
+                write!(f, ". To give it up, name it: `burnonce repartition --use {number}`")
+            }
+            Refusal::UnusableUpper { device, number, why } => write!(
                 f,
                 "/dev/{device} is marked as made by burnonce, but {why}. \
-                 If nothing on it is needed, run `burnonce repartition`, and burnonce makes it anew"
+                 If nothing on it is needed, run `burnonce repartition --use {number}`, and burnonce makes it anew"
             ),
             Refusal::UpperInUse { device } => write!(
                 f,

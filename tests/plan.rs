@@ -160,6 +160,7 @@ tags! { kind, KINDS of Refusal:
     UnreadablePartition "unreadable-partition",
     TwoUppers "two-uppers",
     UnusableUpper "unusable-upper",
+    SoundUpper "sound-upper",
     UpperInUse "upper-in-use",
     NotToUse "not-to-use",
     SlotsTaken "slots-taken",

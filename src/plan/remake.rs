@@ -9,6 +9,7 @@ use crate::guard::report::Verdict;
 use crate::observation::{Disk, Observation, Place, Root};
 use crate::overlay::Configuration;
 use crate::refusal::{Refusal, describe};
+use crate::state;
 use crate::step::{Plan, Purpose, Step};
 use crate::table::{self, Change, Partition, Table};
 use crate::units::{Lba, Sectors};
@@ -81,10 +82,11 @@ pub(super) fn advice(seen: &Observation, config: &Config) -> Option<(String, Str
             format!("use another card and power supply, or {NEW}"),
         )),
         Ok(Anew { old: Old::Nothing, .. }) => Some((why(), NEW.to_owned())),
-        Ok(Anew { old: Old::Ours, .. }) => {
-            let remedy = remedy.unwrap_or_else(|| "restart".to_owned());
-            Some((why(), format!("{remedy}; or give up what was written and {NEW}")))
+        Err(Refusal::SoundUpper { number, .. }) => {
+            Some((said?, format!("{}; or give up what was written: `burnonce repartition --use {number}`", remedy?)))
         }
+        // What nobody can say is no reason to give anything up.
+        Ok(Anew { old: Old::Ours, .. }) => Some((said?, format!("{}; or give up what was written and {NEW}", remedy?))),
         Err(Refusal::NoFreeSpace { .. }) if seen.disk.as_ref()?.cut_short.is_some() => Some((
             format!("{}; the rest of this card has no room for a new upper", why()),
             "copy the original onto a card that is as large as its own".to_owned(),
@@ -104,7 +106,7 @@ fn anew(seen: &Observation, config: &Config, named: Option<u32>) -> Result<Anew,
     let (disk, root, uuid) = converted(seen)?;
     let (whole, mut table) = on_the_card(disk)?;
     kernel_agrees(disk, &table, root)?;
-    let (old, gone) = find(disk, whole, &table, root, named)?;
+    let (old, gone) = find(seen, disk, whole, &table, (root, uuid), named)?;
     let mut steps = Vec::new();
     // What the kernel knows of the old one is dealt with when that is taken away.
     let mut without = disk.clone();
@@ -164,10 +166,11 @@ fn on_the_card(disk: &Disk) -> Result<(&Table, Table), Refusal> {
 
 /// What is in the place of the new upper, and the partition that it is.
 fn find<'a>(
+    seen: &Observation,
     disk: &Disk,
     whole: &'a Table,
     table: &Table,
-    root: u32,
+    (root, uuid): (u32, &str),
     named: Option<u32>,
 ) -> Result<(Old, Option<&'a Partition>), Refusal> {
     if let Some(number) = named {
@@ -180,9 +183,25 @@ fn find<'a>(
     Ok(match ours {
         Some(_) if is_cut => (Old::CutShort, ours),
         Some(partition) if *content(disk, partition) == Content::Blank => (Old::Nothing, ours),
+        Some(partition) if is_sound(disk, partition, uuid) => {
+            let (device, number) = (disk.partition_name(partition.number), partition.number);
+            return Err(Refusal::SoundUpper { device, number, why: said_in_initramfs(seen).0 });
+        }
         Some(_) => (Old::Ours, ours),
         None => (Old::Nothing, None),
     })
+}
+
+/// Whether an upper of ours, which this boot does not run on, can be read and was made for this image: then only its owner gives it up, by its
+/// number. That no room is left on it, or that the guard was not asked, is no reason to.
+fn is_sound(disk: &Disk, partition: &Partition, uuid: &str) -> bool {
+    match content(disk, partition) {
+        Content::Ext(Superblock { size, owner: Owner::Ours { state, .. }, .. }) => {
+            *size <= partition.sectors.to_bytes(disk.sector_size)
+                && state::parse(state).is_ok_and(|state| state.made_for == uuid)
+        }
+        _ => false,
+    }
 }
 
 /// The one partition of ours among all but root and the one that goes: none may be somebody else's.
@@ -288,22 +307,13 @@ fn reason(seen: &Observation, disk: &Disk, old: Old, gone: Option<&Partition>) -
     }
 }
 
-/// Takes the partition away that keeps a node from being converted: the one named, or one of ours that cannot be taken as it is. Not where
-/// the node would not be converted for all that.
+/// Takes the partition away that keeps a node from being converted. Not where the node would not be converted for all that.
 fn make_way(seen: &Observation, config: &Config, named: Option<u32>) -> Result<Plan, Refusal> {
     let planned = plan(seen, config);
     let (Place::Partition { number: root, .. }, Some(disk)) = (&seen.lower, &seen.disk) else { return planned };
     let Ok(table) = &disk.table else { return planned };
-    let partition = match (named, &planned) {
-        (Some(number), _) => owners_choice(disk, table, *root, number)?,
-        (None, Err(Refusal::UnusableUpper { device, .. })) => {
-            let found = table.partitions.iter().find(|p| disk.partition_name(p.number) == *device);
-            let Some(found) = found else { return planned };
-            found
-        }
-        (None, _) => return planned,
-    };
-    let number = partition.number;
+    let Some(number) = named else { return planned };
+    let partition = owners_choice(disk, table, *root, number)?;
     let mut after = seen.clone();
     let without = removed(disk, table, number)?;
     if let Some(disk) = &mut after.disk {

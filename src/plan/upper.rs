@@ -43,12 +43,12 @@ pub(super) fn find_upper<'a>(disk: &Disk, table: &'a Table, root: u32, lower_uui
         let this = match content {
             Content::Ext(superblock @ Superblock { owner: Owner::Ours { state, used }, .. }) => {
                 usable(&device, superblock, (state, *used), partition.sectors.to_bytes(table.sector_size), lower_uuid)
-                    .map_err(|why| Refusal::UnusableUpper { device: device.clone(), why })?;
+                    .map_err(|why| Refusal::UnusableUpper { device: device.clone(), number: partition.number, why })?;
                 Upper::Published(partition)
             }
             Content::Ext(Superblock { label, owner: Owner::Unreadable { reason }, .. }) if label == LABEL => {
                 let why = format!("it cannot be read ({reason}). Try `e2fsck -f /dev/{device}` and restart");
-                return Err(Refusal::UnusableUpper { device, why });
+                return Err(Refusal::UnusableUpper { device, number: partition.number, why });
             }
             Content::Ext(Superblock { label, owner: Owner::Empty, .. }) if label == LABEL => {
                 Upper::Placeholder(partition)
@@ -137,6 +137,7 @@ pub(super) fn make_upper(
             steps.push(Step::RemovePartition { device, number, what, before: table.clone() });
             table = table::change(&table, &Change::Remove { number }).map_err(|error| Refusal::UnusableUpper {
                 device: disk.partition_name(number),
+                number,
                 why: format!("{error:#}"),
             })?;
         }

@@ -6,3 +6,8 @@ use burnonce_vm::{Recipe, swaps};
 fn longer_card() {
     swaps::onto_a_longer_card("longer_card", Recipe::stock());
 }
+
+#[test]
+fn shorter_card() {
+    swaps::onto_a_shorter_card("shorter_card", Recipe::stock());
+}
