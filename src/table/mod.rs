@@ -8,10 +8,12 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::io::{self, Read, Seek, SeekFrom};
 
+mod copies;
 pub mod gpt;
 pub mod mbr;
 mod publish;
 
+pub use copies::{identity, read_cut_short};
 pub use publish::publish;
 
 /// A partition table that passed every check of this module: entries inside the disk, none overlapping another.
@@ -210,42 +212,6 @@ pub fn read(disk: &mut (impl Read + Seek), sector_size: u32, disk_sectors: u64) 
         Ok(mbr::Format::Protective(protective)) => {
             gpt::read(disk, sector_size, disk_sectors, &protective).context("reading the GPT")?.map(|gpt| gpt.table)
         }
-    })
-}
-
-/// Reads the MBR of a disk that is too short for it, as it would be on one that is just long enough: what a copy onto a smaller card
-/// leaves. `None`: no entry reaches past the end, or the table must be left alone all the same. (Linux takes a GPT that reaches past
-/// the end for no GPT: such a copy does not boot.)
-///
-/// # Errors
-/// As [`read`].
-pub fn read_cut_short(disk: &mut (impl Read + Seek), sector_size: u32, disk_sectors: u64) -> Result<Option<Table>> {
-    match read(disk, sector_size, disk_sectors)? {
-        Err(Defect::OutOfDisk { .. }) => {}
-        _ => return Ok(None),
-    }
-    let sector = read_at(disk, 0, sector_size as usize).context("reading the disk's first sector")?;
-    match mbr::classify(&sector) {
-        Ok(mbr::Format::Dos) => Ok(mbr::parse(&sector, sector_size, mbr::reach(&sector).max(disk_sectors)).ok()),
-        _ => Ok(None),
-    }
-}
-
-/// What tells one disk from another: the disk signature or the GPT's disk GUID, as text. A copy has that of its original. `None` where
-/// there is no table, or it has none.
-///
-/// # Errors
-/// The disk cannot be read.
-pub fn identity(disk: &mut (impl Read + Seek), sector_size: u32) -> Result<Option<String>> {
-    let sector = read_at(disk, 0, sector_size as usize).context("reading the disk's first sector")?;
-    Ok(match mbr::classify(&sector) {
-        Ok(mbr::Format::Dos) => Some(number_at::<4>(&sector, 440)).filter(|&id| id != 0).map(|id| format!("{id:08x}")),
-        Ok(mbr::Format::Protective(_)) => {
-            let header = read_at(disk, u64::from(sector_size), sector_size as usize).context("reading the GPT")?;
-            let guid = header[56..72].try_into().ok().filter(|_| header.starts_with(gpt::SIGNATURE));
-            guid.map(gpt::guid)
-        }
-        Err(_) => None,
     })
 }
 

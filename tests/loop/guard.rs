@@ -369,3 +369,20 @@ fn a_work_directory_that_is_missing_is_made() {
     bench.upper();
     bench.write(|upper| assert!(upper.workdir().join("_").is_dir()));
 }
+
+/// A copy onto a smaller card. e2fsck must not see it, and nothing is written.
+#[test]
+fn an_upper_that_reaches_past_the_end_of_the_card_is_left_alone_and_measured() {
+    let mut bench = Bench::new("");
+    let upper = bench.card.table()[2];
+    bench.card.eject();
+    let file = fs::OpenOptions::new().write(true).open(bench.card.file()).unwrap();
+    file.set_len(upper.1 * 512 + (300 << 20)).unwrap();
+    bench.card.insert(false);
+    let before = bench.written();
+    let missing = burnonce::units::Bytes(upper.2 * 512 - (300 << 20) - 4096);
+    let seen = bench.memory(&format!("{missing} of it are not on this card"));
+    let problem = seen.report.problem.unwrap();
+    assert!(problem.remedy.contains("run burnonce repartition"), "{problem:?}");
+    assert_eq!(bench.written(), before, "sectors written");
+}
