@@ -175,7 +175,11 @@ fn find<'a>(
 ) -> Result<(Old, Option<&'a Partition>), Refusal> {
     if let Some(number) = named {
         let partition = owners_choice(disk, whole, root, number)?;
-        others(disk, whole, root, Some(partition))?;
+        // The guard would find two.
+        if let Some(other) = others(disk, whole, root, Some(number))? {
+            let why = format!("would make way for a second upper beside /dev/{}", disk.partition_name(other.number));
+            return Err(Refusal::NotToUse { disk: disk.name.clone(), number, why });
+        }
         return Ok((Old::Named, Some(partition)));
     }
     let ours = others(disk, whole, root, None)?;
@@ -205,15 +209,10 @@ fn is_sound(disk: &Disk, partition: &Partition, uuid: &str) -> bool {
 }
 
 /// The one partition of ours among all but root and the one that goes: none may be somebody else's.
-fn others<'a>(
-    disk: &Disk,
-    table: &'a Table,
-    root: u32,
-    goes: Option<&Partition>,
-) -> Result<Option<&'a Partition>, Refusal> {
+fn others<'a>(disk: &Disk, table: &'a Table, root: u32, goes: Option<u32>) -> Result<Option<&'a Partition>, Refusal> {
     let behind: Vec<u32> = behind_root(table, root).map(|p| p.number).collect();
-    let mut found: Option<&Partition> = goes.and_then(|goes| table.partitions.iter().find(|p| p.number == goes.number));
-    for partition in table.partitions.iter().filter(|p| p.number != root && Some(p.number) != goes.map(|g| g.number)) {
+    let mut found: Option<&Partition> = None;
+    for partition in table.partitions.iter().filter(|p| p.number != root && Some(p.number) != goes) {
         let device = disk.partition_name(partition.number);
         match content(disk, partition) {
             _ if is_ours(disk, partition) => {
