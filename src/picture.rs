@@ -126,7 +126,7 @@ pub fn before_after(before: &Card, after: &Card, width: usize) -> String {
 
 /// Whether the bar has a cell for it: every partition does, the rest where it is wide enough to mean something.
 fn in_bar(card: &Card, segment: &Segment, width: usize) -> bool {
-    let columns_twice = share(segment.sectors.0, card.length.0, 2 * width);
+    let columns_twice = share(segment.sectors.0, u128::from(card.length.0), 2 * width);
     match segment.kind {
         SegmentKind::Boot | SegmentKind::Root | SegmentKind::Upper | SegmentKind::Foreign => true,
         SegmentKind::Free => columns_twice >= 1,
@@ -165,7 +165,8 @@ fn proportion(sizes: &[u64], least: &[usize], inside: usize) -> Vec<usize> {
     let mut small = vec![false; sizes.len()];
     let (columns, total) = loop {
         let taken: usize = (0..sizes.len()).filter(|&i| small[i]).map(|i| least[i]).sum();
-        let total: u64 = (0..sizes.len()).filter(|&i| !small[i]).map(|i| sizes[i]).sum();
+        // Of partitions that overlap, in an observation from a file, 64 bits may not hold the sum.
+        let total: u128 = (0..sizes.len()).filter(|&i| !small[i]).map(|i| u128::from(sizes[i])).sum();
         let columns = inside - taken;
         match (0..sizes.len()).find(|&i| !small[i] && share(sizes[i], total, columns) < least[i]) {
             Some(i) => small[i] = true,
@@ -183,8 +184,8 @@ fn proportion(sizes: &[u64], least: &[usize], inside: usize) -> Vec<usize> {
 }
 
 /// `columns * part / whole`, rounded down.
-fn share(part: u64, whole: u64, columns: usize) -> usize {
-    let columns = u128::from(part) * columns as u128 / u128::from(whole.max(1));
+fn share(part: u64, whole: u128, columns: usize) -> usize {
+    let columns = u128::from(part) * columns as u128 / whole.max(1);
     usize::try_from(columns).unwrap_or(usize::MAX)
 }
 

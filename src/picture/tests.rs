@@ -111,6 +111,15 @@ fn columns_are_shared_in_proportion_and_none_gets_too_little() {
     }
 }
 
+/// A saved observation can name a table that no disk has.
+#[test]
+fn partitions_that_are_more_than_64_bits_hold_are_drawn() {
+    let (sectors, mut table) = mbr(8 << 21, &[(1, 1, u64::MAX), (2, 2, u64::MAX)]);
+    table.last_usable = Lba(u64::MAX);
+    let picture = draw(&card((sectors, table)), 80);
+    assert!(picture.lines().all(|line| line.len() <= 80), "{picture}");
+}
+
 #[test]
 fn offsets_have_the_decimals_they_need() {
     for (bytes, text) in
