@@ -124,7 +124,7 @@ fn script(word: &str) -> Option<&str> {
 }
 
 /// The words of a kernel command line that belong to a first boot.
-fn first_boot_words(cmdline: &str) -> Vec<&str> {
+pub fn first_boot_words(cmdline: &str) -> Vec<&str> {
     words(cmdline)
         .into_iter()
         .filter(|word| {
@@ -146,7 +146,7 @@ fn words(cmdline: &str) -> Vec<&str> {
 }
 
 /// The command line with these words at the end of its first line, which is the one that the firmware reads.
-fn with_words(cmdline: &str, words: &[String]) -> String {
+pub fn with_words(cmdline: &str, words: &[String]) -> String {
     let (first, rest) = cmdline.split_once('\n').unwrap_or((cmdline, ""));
     format!("{} {}\n{rest}", first.trim_end(), words.join(" "))
 }

@@ -73,13 +73,13 @@ pub enum Owner {
 /// # Errors
 /// The device cannot be opened or read.
 pub fn probe(device: &Path) -> Result<Content> {
-    let (facts, owner) = match ext2::facts_and_owner(device) {
-        Ok(found) => found,
+    let superblock = match ext(device) {
+        Ok(superblock) => superblock,
         Err(error) => {
             let head = head(device)?;
             // What libext2fs refuses may be a broken ext4 all the same: its label and UUID then tell whose it was.
             match head.get(ext2::SUPERBLOCK_OFFSET..).and_then(ext2::Facts::parse) {
-                Some(facts) => (facts, Owner::Unreadable { reason: format!("{error:#}") }),
+                Some(facts) => facts.into_superblock(Owner::Unreadable { reason: format!("{error:#}") }),
                 None => {
                     let nothing = if head.iter().all(|&byte| byte == 0) { Content::Blank } else { Content::Unknown };
                     return Ok(blkid(device)?.unwrap_or(nothing));
@@ -87,14 +87,23 @@ pub fn probe(device: &Path) -> Result<Content> {
             }
         }
     };
-    if !matches!(owner, Owner::Ours { .. }) {
+    if !matches!(superblock.owner, Owner::Ours { .. }) {
         match blkid(device)? {
             Some(Content::Other { name, .. }) if matches!(name.as_str(), "ext2" | "ext3" | "ext4" | "ext4dev") => {}
             Some(other) => return Ok(other),
             None => {}
         }
     }
-    Ok(Content::Ext(facts.into_superblock(owner)))
+    Ok(Content::Ext(superblock))
+}
+
+/// What libext2fs alone says of `device`: the superblock and whose file system it is. Reads only; it may be mounted.
+///
+/// # Errors
+/// The device cannot be read, or libext2fs does not accept what is on it.
+pub fn ext(device: &Path) -> Result<Superblock> {
+    let (facts, owner) = ext2::facts_and_owner(device)?;
+    Ok(facts.into_superblock(owner))
 }
 
 /// The first MiB of a device, or as much as it has.
