@@ -77,7 +77,17 @@ test-long: setup ## the scenarios that take an hour: lists of faults, hundreds o
 
 .PHONY: test-fast
 test-fast: lint ## the part that takes under two minutes, without root
-	cargo test --locked --workspace --exclude burnonce-vm --lib --bins $(fast)
+	cargo test --locked --workspace --exclude burnonce-vm --lib --bins $(fast) --test corpus
+
+.PHONY: fuzz
+fuzz: setup ## what reads bytes of others, under libFuzzer: FUZZ_SECONDS (60) for each target
+	$(sudo) tests/setup.sh g++
+	tests/fuzz/run.sh
+
+.PHONY: sanitize
+sanitize: setup ## the tests of what is unsafe, under valgrind and (with a nightly toolchain) AddressSanitizer
+	$(sudo) tests/setup.sh valgrind
+	tests/sanitize.sh
 
 .PHONY: lint
 lint: ## formatting, clippy, shell scripts
@@ -88,7 +98,7 @@ lint: ## formatting, clippy, shell scripts
 .PHONY: deny
 deny: $(filter target/%,$(cargo_deny)) ## licences, banned crates and sources of the dependencies
 	cargo fetch --locked
-	$(cargo_deny) --offline --locked check --hide-inclusion-graph licenses bans sources
+	$(cargo_deny) --workspace --offline --locked check --hide-inclusion-graph licenses bans sources
 
 .PHONY: audit
 audit: $(filter target/%,$(cargo_deny)) ## look for known vulnerabilities in the dependencies (network)

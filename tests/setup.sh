@@ -1,6 +1,6 @@
 #!/bin/bash
-# Installs from Debian 12 or 13 what building, testing and the demo need. Where everything is there it does nothing, at
-# once. Run it as root, or as a user who may use sudo.
+# Installs from Debian 12 or 13 what building, testing and the demo need, and the packages that are named besides. Where
+# everything is there it does nothing, at once. Run it as root, or as a user who may use sudo.
 set -euo pipefail
 export LC_ALL=C DEBIAN_FRONTEND=noninteractive
 export PATH=$PATH:/usr/sbin:/sbin
@@ -109,7 +109,7 @@ case $release in
 *) die "this is neither Debian 12 nor 13: install by hand what $0 names" ;;
 esac
 
-mapfile -t wanted < <(missing "${PACKAGES[@]}")
+mapfile -t wanted < <(missing "${PACKAGES[@]}" "$@")
 if ! cargo_will_do; then
     read -ra tools <<<"$(toolchain)"
     wanted+=("${tools[@]}")
