@@ -48,8 +48,8 @@ impl Mounted {
     ///
     /// # Errors
     /// It is in use.
-    pub fn close(self) -> Result<()> {
-        let directory = self.directory.clone();
+    pub fn close(mut self) -> Result<()> {
+        let directory = std::mem::take(&mut self.directory);
         std::mem::forget(self);
         umount2(&directory, MntFlags::empty()).with_context(|| format!("unmounting {}", directory.display()))
     }
