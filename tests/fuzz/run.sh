@@ -1,7 +1,7 @@
 #!/bin/bash
 # Runs libFuzzer on each target, from the committed corpus: tests/fuzz/run.sh [TARGET...]. FUZZ_SECONDS is for each of them. What it finds
-# beside crashes stays in target/fuzzing/found/TARGET, from which the next run goes on, too. With FUZZ_MERGE=1, the corpus then takes of
-# it what reaches something new, as long as it is small.
+# beside crashes stays in target/fuzzing/found/TARGET, from which the next run goes on, too. With FUZZ_MERGE=N, the corpus then takes of
+# it the N files of at most 8 KiB that together reach most of what nothing in the corpus does.
 set -euo pipefail
 export LC_ALL=C
 cd "$(dirname "$0")/../.."
@@ -21,6 +21,18 @@ CARGO_ENCODED_RUSTFLAGS=$(IFS=$'\x1f' && echo "${flags[*]}") \
     cargo build --locked --profile fuzz --package burnonce-fuzz --features engine --bin fuzz --target "$host"
 program=$target/$host/fuzz/fuzz
 
+# merge NUMBER: adds so many files to $corpus.
+merge() {
+    local control=$results/$name.merge file
+    rm -rf "$control" "$control.new"
+    mkdir "$control.new"
+    "$program" -set_cover_merge=1 -merge_control_file="$control" -max_len=$LARGEST "$control.new" "$corpus" "$found" \
+        >>"$results/$name.log" 2>&1
+    awk -v corpus="$corpus" -v most="$1" -f tests/fuzz/best.awk "$control" | while read -r file; do
+        cp "$file" "$corpus/found-$(sha256sum "$file" | head -c 12)"
+    done
+}
+
 [ $# != 0 ] || set -- tests/fuzz/corpus/*
 failed=()
 for name in "$@"; do
@@ -32,9 +44,7 @@ for name in "$@"; do
         -artifact_prefix="$crashes/" "$found" "$corpus" >"$results/$name.log" 2>&1; then
         printf '%-12s %s; %s\n' "$name" "$(sed -n 's/^Done //p' "$results/$name.log")" \
             "$(sed -n 's/.*\(cov: [0-9]* ft: [0-9]*\).*/\1/p' "$results/$name.log" | tail -n 1)"
-        if [ -n "${FUZZ_MERGE:-}" ]; then
-            "$program" -merge=1 -max_len=$LARGEST -rss_limit_mb=1024 "$corpus" "$found" >>"$results/$name.log" 2>&1
-        fi
+        [ -z "${FUZZ_MERGE:-}" ] || merge "$FUZZ_MERGE"
     else
         failed+=("$name")
         printf '%-12s FAILED: %s\n' "$name" "$(grep -m 1 -A 1 -e 'panicked at' -e 'ERROR: libFuzzer' "$results/$name.log" | tr '\n' ' ')"
