@@ -6,9 +6,11 @@ use burnonce::units::{Lba, Sectors};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use std::fs;
+use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
 
 /// First sector and length of the boot partition: as in an Ubuntu image, but smaller.
 pub const BOOT: (u64, u64) = (2048, 32768);
@@ -86,6 +88,19 @@ impl Card {
         card
     }
 
+    /// A card with the content of the file `card`: what takes long to make is made once.
+    pub fn copy_of(card: &Path) -> Card {
+        need_privileges();
+        let copy = Card { directory: memory(), device: None, sector_size: 512 };
+        copy.overwrite(card);
+        copy
+    }
+
+    /// Gives the card, which is not inserted, the content of the file `card`.
+    pub fn overwrite(&self, card: &Path) {
+        run("cp", &["--sparse=always", card.to_str().unwrap(), self.file().to_str().unwrap()]);
+    }
+
     /// The card's file.
     pub fn file(&self) -> PathBuf {
         self.directory.path().join("card.img")
@@ -128,9 +143,7 @@ impl Card {
             return;
         }
         for mounted in ["node", "check"] {
-            let at = self.directory.path().join(mounted);
-            // What is not mounted need not be unmounted.
-            let _ = Command::new("umount").args(["--recursive", "--quiet"]).arg(at).status();
+            unmount_all(&self.directory.path().join(mounted));
         }
         self.flush();
         let device = self.device.take().unwrap_or_default();
@@ -157,7 +170,9 @@ impl Card {
 
     /// The card's first sector.
     pub fn first_sector(&self) -> Vec<u8> {
-        fs::read(self.file()).map(|b| b[..512].to_vec()).unwrap()
+        let mut sector = vec![0; 512];
+        fs::File::open(self.file()).and_then(|mut card| card.read_exact(&mut sector)).unwrap();
+        sector
     }
 
     /// Device node of the inserted card.
@@ -264,7 +279,7 @@ impl Card {
         fs::create_dir_all(&at).unwrap();
         run("mount", &["-o", "ro", &self.partition(number), at.to_str().unwrap()]);
         let seen = look(&at);
-        run("umount", &[at.to_str().unwrap()]);
+        unmount(&at);
         seen
     }
 
@@ -274,7 +289,7 @@ impl Card {
         fs::create_dir_all(&at).unwrap();
         run("mount", &["-o", "noinit_itable", &self.partition(number), at.to_str().unwrap()]);
         let written = write(&at);
-        run("umount", &[at.to_str().unwrap()]);
+        unmount(&at);
         written
     }
 }
@@ -290,6 +305,31 @@ impl Drop for Card {
             }
         } else {
             self.eject();
+        }
+    }
+}
+
+/// Unmounts what nobody uses any more. A program that another test is starting has our open files, too, until it is on its way.
+pub fn unmount(at: &Path) {
+    let umount = || Command::new("umount").arg(at).output().unwrap();
+    let begun = Instant::now();
+    let mut output = umount();
+    while !output.status.success() && text(&output).contains("busy") && begun.elapsed() < Duration::from_secs(5) {
+        std::thread::sleep(Duration::from_millis(5));
+        output = umount();
+    }
+    assert!(output.status.success(), "{}", text(&output));
+}
+
+/// Unmounts what is mounted there, if anything is, and below it.
+fn unmount_all(at: &Path) {
+    let umount = || Command::new("umount").args(["--recursive", "--quiet"]).arg(at).stderr(Stdio::null()).status();
+    let begun = Instant::now();
+    // Each thread has mounts of its own.
+    while fs::read_to_string("/proc/thread-self/mounts").unwrap().contains(at.to_str().unwrap()) {
+        assert!(begun.elapsed() < Duration::from_secs(10), "{} is in use", at.display());
+        if !umount().unwrap().success() {
+            std::thread::sleep(Duration::from_millis(5));
         }
     }
 }
@@ -333,6 +373,10 @@ fn root_tree(beside: &Path) -> PathBuf {
     }
     for (from, to) in &copies {
         fs::copy(from, to).unwrap();
+        // What is for a debugger is most of a test's program, and every card would carry it.
+        if from.ends_with("burnonce") {
+            run("strip", &["--strip-debug", to.to_str().unwrap()]);
+        }
         for library in run("ldd", &[from.to_str().unwrap()]).split_whitespace().filter(|w| w.starts_with('/')) {
             let to = tree.join(library.trim_start_matches('/'));
             fs::create_dir_all(to.parent().unwrap()).unwrap();
