@@ -73,6 +73,7 @@ test: setup ## test everything, in virtual machines too
 test-long: setup ## the scenarios that take an hour: lists of faults, hundreds of power cuts
 	$(MAKE) deb
 	BURNONCE_LONG=1 cargo test $(elevated) --locked --test loop -- --nocapture a_reset_takes_the_same_time
+	BURNONCE_LONG=1 cargo test $(elevated) --locked --test loop -- --nocapture a_call_that_fails_once
 	cargo test $(elevated) --locked --package burnonce-vm --test long -- --test-threads=2 --nocapture
 
 .PHONY: test-fast

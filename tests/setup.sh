@@ -14,6 +14,8 @@ PACKAGES=(
     # disks and images
     fdisk gdisk dosfstools mtools util-linux mount zstd busybox-static
     mmdebstrap debian-archive-keyring
+    # system calls that fail
+    strace binutils
     # emulated nodes
     openssh-client
 )

@@ -2,6 +2,7 @@
 
 mod card;
 mod diff;
+mod failstop;
 mod guard;
 mod later;
 mod maintain;
