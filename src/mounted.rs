@@ -49,9 +49,12 @@ impl Mounted {
     /// # Errors
     /// It is in use.
     pub fn close(mut self) -> Result<()> {
-        let directory = std::mem::take(&mut self.directory);
+        // Where that fails, it is detached all the same: nothing else is to run into it.
+        umount2(&self.directory, MntFlags::empty())
+            .with_context(|| format!("unmounting {}", self.directory.display()))?;
+        drop(std::mem::take(&mut self.directory));
         std::mem::forget(self);
-        umount2(&directory, MntFlags::empty()).with_context(|| format!("unmounting {}", directory.display()))
+        Ok(())
     }
 }
 
