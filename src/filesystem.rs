@@ -2,11 +2,11 @@
 
 use crate::command::Program;
 use crate::units::{Bytes, MIB};
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use serde::{Deserialize, Serialize};
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::mpsc;
 use std::time::Duration;
@@ -339,10 +339,18 @@ pub fn unseal(device: &Path) -> Result<()> {
 }
 
 fn set_read_only(device: &Path, wanted: bool) -> Result<()> {
-    let doing = if wanted { "sealing" } else { "unsealing" };
     if sealed(device)? == wanted {
         return Ok(());
     }
+    let (tuned, kept) = keeping_superblock(device, || tune(device, wanted));
+    tuned.map_err(|error| match kept {
+        Ok(()) => error,
+        Err(second) => anyhow!("{error:#}; and {second:#}: run e2fsck on it"),
+    })
+}
+
+fn tune(device: &Path, wanted: bool) -> Result<()> {
+    let doing = if wanted { "sealing" } else { "unsealing" };
     Program::new("tune2fs")
         .args(["-O", if wanted { "read-only" } else { "^read-only" }, name(device)?])
         .run()
@@ -354,6 +362,28 @@ fn set_read_only(device: &Path, wanted: bool) -> Result<()> {
         device.display()
     );
     Ok(())
+}
+
+/// Runs `work`, in which a program of e2fsprogs writes the superblock of `device`. They write a field and the checksum one after the other,
+/// and may get no further than the first (e2fsck does not even say so): no kernel mounts that. Then what was there is put back.
+pub fn keeping_superblock<T>(device: &Path, work: impl FnOnce() -> T) -> (T, Result<()>) {
+    let before = superblock(device).ok().filter(|bytes| ext2::is_whole(bytes));
+    let done = work();
+    let kept = match before {
+        Some(before) if !superblock(device).is_ok_and(|bytes| ext2::is_whole(&bytes)) => OpenOptions::new()
+            .write(true)
+            .open(device)
+            .and_then(|file| file.write_all_at(&before, ext2::SUPERBLOCK_OFFSET as u64).and_then(|()| file.sync_all()))
+            .with_context(|| format!("the superblock of {} could not be put back", device.display())),
+        _ => Ok(()),
+    };
+    (done, kept)
+}
+
+fn superblock(device: &Path) -> std::io::Result<Vec<u8>> {
+    let mut bytes = vec![0; ext2::SUPERBLOCK_SIZE];
+    File::open(device)?.read_exact_at(&mut bytes, ext2::SUPERBLOCK_OFFSET as u64)?;
+    Ok(bytes)
 }
 
 /// Flushes the device to the medium.

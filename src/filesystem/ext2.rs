@@ -18,6 +18,8 @@ compile_error!("burnonce reads superblocks on little-endian machines only");
 
 /// Where the superblock starts, in bytes, whatever the block size.
 pub const SUPERBLOCK_OFFSET: usize = 1024;
+/// How long it is, in bytes.
+pub const SUPERBLOCK_SIZE: usize = sys::SUPERBLOCK_SIZE;
 
 const MAGIC: u16 = 0xEF53;
 const STATE_VALID: u16 = 1;
@@ -25,6 +27,9 @@ const STATE_ERROR: u16 = 2;
 const INCOMPAT_RECOVER: u32 = 0x4;
 const INCOMPAT_64BIT: u32 = 0x80;
 const RO_COMPAT_READONLY: u32 = 0x1000;
+const RO_COMPAT_METADATA_CSUM: u32 = 0x400;
+/// Where the superblock's checksum is: behind all that it is of.
+const CHECKSUM: usize = 0x3FC;
 
 /// How much of `state.json` is read, in bytes.
 const STATE_LIMIT: usize = 64 << 10;
@@ -86,6 +91,20 @@ impl Facts {
         let Facts { label, uuid, size, clean, errors, sealed, .. } = self;
         Superblock { label, uuid, size, clean, errors, sealed, owner }
     }
+}
+
+/// Whether these are the bytes of a superblock, with the right checksum where it has one.
+pub fn is_whole(bytes: &[u8]) -> bool {
+    let u32_at = |at: usize| bytes.get(at..at + 4).and_then(|b| b.try_into().ok()).map_or(0, u32::from_le_bytes);
+    Facts::parse(bytes).is_some()
+        && (u32_at(0x64) & RO_COMPAT_METADATA_CSUM == 0 || u32_at(CHECKSUM) == crc32c(&bytes[..CHECKSUM]))
+}
+
+/// CRC-32C, reflected, as ext4 uses it: begun with all ones, and not inverted in the end.
+fn crc32c(bytes: &[u8]) -> u32 {
+    bytes.iter().fold(u32::MAX, |crc, byte| {
+        (0..8).fold(crc ^ u32::from(*byte), |crc, _| (crc >> 1) ^ (0x82F6_3B78 & (crc & 1).wrapping_neg()))
+    })
 }
 
 /// Text up to the first NUL.

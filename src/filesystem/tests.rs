@@ -343,6 +343,27 @@ fn a_seal_is_set_and_broken_and_either_twice() {
     assert!(error.ends_with("has no ext4 superblock"), "{error}");
 }
 
+/// A feature is written, and its checksum is not.
+#[test]
+fn a_superblock_of_which_half_was_written_is_put_back() {
+    for file in [plain(&[]), plain(&["-O", "^metadata_csum"])] {
+        let bytes = || super::superblock(file.path()).unwrap();
+        let first = bytes();
+        assert!(ext2::is_whole(&first));
+        let checked = first[0x65] & 4 != 0;
+        let half = || change_bytes(&file, 1024 + 0x65, &[first[0x65] | 0x10]);
+        let ((), kept) = keeping_superblock(file.path(), half);
+        kept.unwrap();
+        assert_eq!(bytes() == first, checked, "without a checksum there is nothing to see");
+        // What is whole stays as it was made, and what was not whole before is not put back.
+        keeping_superblock(file.path(), || seal(file.path()).unwrap()).1.unwrap();
+        assert!(sealed(file.path()).unwrap());
+        change_bytes(&file, 1024 + 0x38, &[0]);
+        keeping_superblock(file.path(), || change_bytes(&file, 1024 + 0x39, &[0])).1.unwrap();
+        assert_eq!(bytes()[0x38..0x3A], [0, 0]);
+    }
+}
+
 mod garbage {
     use super::*;
     use proptest::prelude::*;

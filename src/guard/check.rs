@@ -2,6 +2,7 @@
 
 use super::report::Problem;
 use crate::command::Program;
+use crate::filesystem;
 use crate::mounted::Mounted;
 use crate::state::{self, State};
 use crate::upper::Upper;
@@ -24,7 +25,10 @@ pub fn repair(device: &Path, force: bool) -> Result<String, Problem> {
     let name = device.display();
     let program = Program::new("e2fsck").args(force.then_some("-f")).args(["-p".to_owned(), name.to_string()]);
     let program = [CORRECTED, RESTART, CORRECTED | RESTART].iter().fold(program, |p, code| p.accept(*code));
-    match program.run() {
+    let (checked, kept) = filesystem::keeping_superblock(device, || program.run());
+    // A look comes after this: it shows whether the upper can be used.
+    kept.unwrap_or_else(|error| log::warn!("{error:#}"));
+    match checked {
         Ok(output) => Ok(match output.status.code() {
             Some(0) => format!("checked {name}: it is sound"),
             _ => format!("repaired {name} ({})", last_line(&output.stdout)),
