@@ -34,7 +34,8 @@ pub struct PutBack {
     pub words: Vec<String>,
 }
 
-/// Keeps on `upper` what is there on the boot partition at `boot`. What was kept before and is gone by now stays kept.
+/// Keeps on `upper` what is there on the boot partition at `boot`. What was kept before and is gone by now stays kept; what is kept already
+/// is not written again.
 ///
 /// # Errors
 /// Something cannot be read, is too long, or cannot be kept; the rest is kept all the same.
@@ -47,7 +48,7 @@ pub fn keep(boot: &Path, upper: &Upper) -> Result<()> {
     let mut failed = Vec::new();
     for name in FILES {
         let kept = read(&boot.join(name)).and_then(|content| match content {
-            Some(content) => files::replace_with(&directory.join(name), &content, 0o600),
+            Some(content) => keep_content(&directory.join(name), &content),
             None => Ok(()),
         });
         failed.extend(kept.err());
@@ -60,8 +61,15 @@ fn keep_words(boot: &Path, directory: &Path) -> Result<()> {
     let Some(text) = read_text(&cmdline(boot)?)? else { return Ok(()) };
     match first_boot_words(&text).join(" ") {
         words if words.is_empty() => Ok(()),
-        words => files::replace_with(&directory.join(WORDS), words.as_bytes(), 0o600),
+        words => keep_content(&directory.join(WORDS), words.as_bytes()),
     }
+}
+
+fn keep_content(path: &Path, content: &[u8]) -> Result<()> {
+    if fs::read(path).is_ok_and(|kept| kept == content) {
+        return Ok(());
+    }
+    files::replace_with(path, content, 0o600)
 }
 
 /// Puts back on the boot partition what was kept on `upper` and is gone. Files that are there stay as they are, whatever is in them;

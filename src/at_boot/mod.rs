@@ -195,6 +195,14 @@ impl Node<'_> {
     fn begin(&self, state: &State, boot: Option<&Boot>, console: &mut Console) -> Result<Next> {
         let mut now = state.clone();
         let mut next = Next::GoOn;
+        if let (0, false, Some(boot)) = (state.began, state.fresh, boot) {
+            // What conversion could not keep, for the card failed, is still there: nothing has consumed it yet.
+            boot_files::keep(boot.directory(), &self.upper).unwrap_or_else(|error| {
+                console.warn(format_args!("keeping what a first boot needs: {error:#}."));
+            });
+            // Nor is it true any more what an earlier boot left there about this node.
+            notice::clear_on(boot).unwrap_or_else(|error| log::warn!("{error:#}"));
+        }
         if let (true, Some(boot)) = (state.fresh, boot) {
             match boot_files::put_back(boot, &self.upper) {
                 Ok(back) => {

@@ -362,6 +362,21 @@ fn an_undo_takes_the_present_user_data_as_its_own() {
     assert_eq!(card.boot(), Next::GoOn);
 }
 
+/// The card failed while conversion kept these files, and the first boot has not consumed them yet.
+#[test]
+fn what_conversion_could_not_keep_is_kept_before_the_first_boot_consumes_it() {
+    let mut card = Card::new();
+    card.write("ssh", "");
+    card.write(notice::NAME, "This node was not converted.");
+    card.boot();
+    let kept = card.upper().own("boot");
+    assert!(kept.join("ssh").exists() && !card.path(notice::NAME).exists());
+    // From then on it is the owner's.
+    card.write("userconf.txt", "pi:hash");
+    card.boot();
+    assert!(!kept.join("userconf.txt").exists());
+}
+
 #[test]
 fn a_fresh_generation_gets_its_first_boot_back() {
     let mut card = Card::in_use();
