@@ -233,6 +233,9 @@ impl Card {
         for directory in ["proc", "sys", "dev"] {
             run("mount", &["--rbind", &format!("/{directory}"), node.join(directory).to_str().unwrap()]);
         }
+        // The disks of this machine, and the cards of other tests, are not the node's.
+        run("mount", &["-t", "tmpfs", "block", node.join("sys/block").to_str().unwrap()]);
+        self.show(self.device());
         run("mount", &["-t", "tmpfs", "run", node.join("run").to_str().unwrap()]);
         fs::create_dir(node.join("run/initramfs")).unwrap();
         fs::write(node.join("run/initramfs/overlayroot.log"), "overlayroot disabled\n").unwrap();
@@ -242,6 +245,13 @@ impl Card {
     /// Root of the booted node, as it sees it.
     pub fn root(&self) -> PathBuf {
         self.directory.path().join("node")
+    }
+
+    /// Lets the booted node see another disk.
+    pub fn show(&self, device: &str) {
+        let name = device.trim_start_matches("/dev/");
+        let link = fs::read_link(Path::new("/sys/block").join(name)).unwrap();
+        std::os::unix::fs::symlink(link, self.root().join("sys/block").join(name)).unwrap();
     }
 
     /// Leaves in the booted node the report of a guard that came to `verdict`.

@@ -254,6 +254,7 @@ fn a_copy_beside_its_original_is_named_and_left_alone() {
     run("cp", &["--sparse=always", card.file().to_str().unwrap(), copy.to_str().unwrap()]);
     let other = card.read_file(&copy, false);
     card.boot(true);
+    card.show(&other);
     let said = code(&card.burnonce(&["status"]), 0);
     assert!(said.contains(&format!("{other} has the disk id of {}", card.device())), "{said}");
     let said = code(&card.burnonce(&["plan"]), 0);

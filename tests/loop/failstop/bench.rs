@@ -121,16 +121,27 @@ impl<'a> Bench<'a> {
         if let Some(report) = self.report.take().filter(|_| overlay) {
             fs::write(node.join(report::PATH), report).unwrap();
         }
-        self.with_consoles(&node);
-        let mut line = watch.prepare(&node, self.tools);
+        self.agent_in(&node, arguments, watch)
+    }
+
+    /// The same where the guard could not use the upper.
+    pub fn agent_on_memory(&mut self, arguments: &[&str], watch: Watch) -> Ran {
+        self.report = None;
+        let node = self.card.boot_on_memory();
+        self.agent_in(&node, arguments, watch)
+    }
+
+    fn agent_in(&mut self, node: &Path, arguments: &[&str], watch: Watch) -> Ran {
+        self.with_consoles(node);
+        let mut line = watch.prepare(node, self.tools);
         if fs::read_dir(self.boot_files()).unwrap().next().is_some() {
-            line.extend(self.with_boot_files(&node));
+            line.extend(self.with_boot_files(node));
         }
         line.extend(["chroot", node.to_str().unwrap(), "/usr/sbin/burnonce"].map(str::to_owned));
         line.extend(arguments.iter().map(|argument| (*argument).to_owned()));
         let output = Command::new(&line[0]).args(&line[1..]).stdin(Stdio::null()).output().unwrap();
         let left = read(&node.join("run/burnonce/converge.json"));
-        let ran = Ran::new(&output, "", &left, &node, &self.card);
+        let ran = Ran::new(&output, "", &left, node, &self.card);
         self.card.eject();
         ran
     }

@@ -43,9 +43,10 @@ const BOOT: Scene = Scene {
 /// What the guard has to do before such a boot.
 const GUARD: Scene = Scene { run: guarded, ..BOOT };
 
-pub const SCENES: [Scene; 9] = [
+pub const SCENES: [Scene; 10] = [
     Scene { name: "converge", converted: false, prepare: burn, run: convert, next: converge, ..BOOT },
     Scene { name: "seal", prepare: unseal, next: converge, ..BOOT },
+    Scene { name: "remake", prepare: lose, run: remake, next: remake_again, ..BOOT },
     Scene { name: "request", prepare: ask, ..BOOT },
     Scene { name: "answer", prepare: be_answered, ..BOOT },
     Scene { name: "reset", prepare: request_reset, next: ask_again, ..GUARD },
@@ -143,6 +144,24 @@ fn unseal(bench: &mut Bench) {
     bench.card.insert(false);
     run("tune2fs", &["-O", "^read-only", &bench.card.partition(2)]);
     bench.card.eject();
+}
+
+/// A copy of the card without its third partition.
+fn lose(bench: &mut Bench) {
+    run("sfdisk", &["--quiet", "--delete", bench.card.file().to_str().unwrap(), "3"]);
+}
+
+fn remake(bench: &mut Bench, watch: Watch) -> Ran {
+    bench.agent_on_memory(&CONVERGE, watch)
+}
+
+/// On memory for as long as there is no upper in the table.
+fn remake_again(bench: &mut Bench, _: bool) {
+    if bench.card.table().len() == 2 {
+        let ran = remake(bench, Watch::Nothing);
+        assert_eq!((ran.code, ran.outcome.as_str()), (Some(0), "remade"), "the next boot: {}", ran.text);
+    }
+    restart(bench, true);
 }
 
 /// The boot partition has a file that asks for a reset. The node has been in use.
