@@ -102,12 +102,17 @@ impl Dice {
 
     /// The seed in the environment variable `BURNONCE_SEED`, else one from the clock; it is printed.
     pub fn thrown(what: &str) -> Result<Self> {
+        Ok(Self::thrown_with_seed(what)?.1)
+    }
+
+    /// The same, and the seed.
+    pub fn thrown_with_seed(what: &str) -> Result<(u64, Self)> {
         let seed = match std::env::var("BURNONCE_SEED") {
             Ok(text) => text.parse().with_context(|| format!("BURNONCE_SEED is {text:?}, which is not a number"))?,
             Err(_) => std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_secs(),
         };
         println!("vm: {what}: BURNONCE_SEED={seed}");
-        Ok(Self::new(seed))
+        Ok((seed, Self::new(seed)))
     }
 
     /// A number below `end`, by SplitMix64 (Steele, Lea, Flood: Fast splittable pseudorandom number generators, 2014).

@@ -1,0 +1,54 @@
+//! A reset or an undo that was cut off in the guard's hands: the next guard has to finish it, and neither generation may lose a file.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+use burnonce::state::{Kind, State};
+use burnonce::upper::Upper;
+use burnonce_vm::swapped::{Swap, Trees};
+
+use crate::boot;
+use crate::story::{self, Ending};
+use crate::worker::Case;
+use crate::{conversion, facts};
+
+/// Boots twice: the first guard finishes, the second has nothing to do.
+pub fn finish(case: &Case) -> Result<Ending> {
+    let before = Path::new(boot::UPPER_BEFORE);
+    let swap = asked_for(before)?;
+    let trees = Trees::of(before, &swap)?;
+    let reader = &case.worker.reader;
+    for again in [false, true] {
+        reader.scan()?;
+        let mut boot = case.begin()?;
+        let report = boot.guard()?;
+        ensure!(report["verdict"] == "upper", "the guard says {report:#}");
+        if !again {
+            facts::check_ext4(&reader.partition(3))?;
+            boot::look(&reader.partition(3), |upper| trees.are_swapped(upper, &swap))?;
+        }
+        boot.go_on(true)?;
+        story::settle(&boot, true)?;
+        boot.power_off()?;
+    }
+    conversion::ending(case)
+}
+
+/// What is to come of the request that is recorded on the upper.
+pub fn asked_for(upper: &Path) -> Result<Swap> {
+    let state: State = Upper::at(upper).state()?;
+    let request = state.request.as_ref().context("the card was recorded without a request")?;
+    let mut others = state.set_aside.iter().map(|generation| generation.number);
+    let old = state.generation;
+    let new = match request.kind {
+        Kind::Reset => others.fold(old, u32::max) + 1,
+        Kind::Undo => others.next_back().context("there is nothing to go back to")?,
+    };
+    let mut kept = Vec::new();
+    for path in &request.keep {
+        let path = Path::new(path.trim_start_matches('/'));
+        kept.extend(path.ancestors().filter(|path| *path != Path::new("")).map(|path| path.display().to_string()));
+    }
+    kept.sort();
+    Ok(Swap { new, old, kept, room: true })
+}

@@ -1,0 +1,127 @@
+//! A thread with a card, a reader and a mount namespace of its own, which tries one cut after the other.
+
+use std::collections::HashSet;
+use std::fs::OpenOptions;
+use std::path::Path;
+use std::sync::Mutex;
+
+use anyhow::{Context, Result};
+use burnonce_vm::card::Card;
+
+use crate::boot::{self, Boot};
+use crate::cut::Cut;
+use crate::facts;
+use crate::reader::Reader;
+use crate::recording::Recording;
+use crate::story::Ending;
+
+/// What a thread works with.
+pub struct Worker {
+    pub card: Card,
+    pub reader: Reader,
+}
+
+/// What of a recording was looked at already, by all threads.
+#[derive(Default)]
+pub struct Seen {
+    /// Cuts, as far as the image's partition can tell them apart, that were looked at when root had been mounted.
+    begun: Mutex<HashSet<Cut>>,
+    /// The same behind the last boot.
+    ended: Mutex<HashSet<Cut>>,
+    /// Fingerprints of images that are whole.
+    images: Mutex<HashSet<u64>>,
+}
+
+/// One cut on one worker's card.
+pub struct Case<'a> {
+    pub recording: &'a Recording,
+    pub worker: &'a Worker,
+    cut: &'a Cut,
+    seen: &'a Seen,
+}
+
+impl Worker {
+    /// Begins in this thread, which gets its own mount namespace: once in a thread.
+    pub fn begin(recording: &Recording, file: &Path) -> Result<Self> {
+        boot::own_namespace()?;
+        recording.before.original.copy(file)?;
+        let before = &recording.before;
+        boot::mount_before(&before.card, before.range(2)?, boot::BEFORE)?;
+        if let Ok(upper) = before.range(3) {
+            boot::mount_before(&before.card, upper, boot::UPPER_BEFORE)?;
+        }
+        Ok(Self { card: Card { path: file.to_path_buf() }, reader: Reader::insert(file)? })
+    }
+
+    /// Makes the card what the cut left of it, looks at it, and boots it to the end of the story.
+    pub fn run(&self, recording: &Recording, cut: &Cut, seen: &Seen) -> Result<Ending> {
+        self.rebuild(recording, cut).context("making the card")?;
+        let case = Case { recording, worker: self, cut, seen };
+        case.check_card()?;
+        recording.story.finish(&case)
+    }
+
+    /// The reader knows no partition and has nothing in memory: the card is changed behind its back.
+    fn rebuild(&self, recording: &Recording, cut: &Cut) -> Result<()> {
+        self.reader.forget_all()?;
+        recording.before.original.restore(&self.card.path)?;
+        let card = OpenOptions::new().write(true).open(&self.card.path)?;
+        cut.apply(&recording.log, &card)
+    }
+}
+
+impl Case<'_> {
+    /// What can be seen of the card before anything boots from it.
+    fn check_card(&self) -> Result<()> {
+        let before = &self.recording.before;
+        facts::check_table(&self.worker.card, before)?;
+        let boot_partition = self.cut.within(&self.recording.log, &before.range(1)?);
+        if !is_untouched(&boot_partition) {
+            self.worker.reader.scan()?;
+            facts::check_vfat(&self.worker.reader.partition(1))?;
+        }
+        Ok(())
+    }
+
+    /// Mounts root, and makes sure that it is the image that was burned.
+    pub fn begin(&self) -> Result<Boot<'_>> {
+        let boot = Boot::begin(&self.worker.reader)?;
+        self.once(&self.seen.begun, || self.check_lower(boot.root()))?;
+        Ok(boot)
+    }
+
+    /// The same at the end.
+    pub fn check_lower_at_end(&self) -> Result<()> {
+        self.once(&self.seen.ended, || boot::look(&self.worker.reader.partition(2), |root| self.check_lower(root)))
+    }
+
+    fn check_lower(&self, root: &Path) -> Result<()> {
+        facts::check_ext4(&self.worker.reader.partition(2))?;
+        let before = &self.recording.before;
+        let print = before.original.fingerprint(&self.worker.card.path, before.range(2)?, &before.no_content)?;
+        if !lock(&self.seen.images).contains(&print) {
+            facts::check_image(Path::new(boot::BEFORE), root)?;
+            lock(&self.seen.images).insert(print);
+        }
+        Ok(())
+    }
+
+    /// Does it where no cut before had the same writes to the image.
+    fn once(&self, seen: &Mutex<HashSet<Cut>>, check: impl FnOnce() -> Result<()>) -> Result<()> {
+        let lower = self.cut.within(&self.recording.log, &self.recording.before.range(2)?);
+        if !lock(seen).contains(&lower) {
+            check().context("the image")?;
+            lock(seen).insert(lower);
+        }
+        Ok(())
+    }
+}
+
+fn is_untouched(cut: &Cut) -> bool {
+    cut.writes.is_empty() && cut.torn.is_none()
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    // What it guards is whole whenever it is not locked.
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
