@@ -62,6 +62,10 @@ fn boot(bed: &Bed, recording: &Recording, cut: &Cut) -> Result<()> {
     let marker = node.sudo("cat /root/marker")?.stdout;
     ensure!(marker.trim() == expected.marker, "the marker is {marker:?}, not {:?}", expected.marker);
     ensure!(node.sh("cat /var/lib/demo/ran")? == "cloud-init ran");
+    if recording.by_node() {
+        let kept = node.sh("ls /media/root-rw/burnonce/boot")?;
+        ensure!(kept.contains("user-data"), "of the boot partition, these are kept: {kept}");
+    }
     checks::nothing_failed(&node)?;
     node.shutdown()?;
     std::fs::remove_file(&node.card.path).context("removing the card")

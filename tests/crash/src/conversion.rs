@@ -81,11 +81,16 @@ fn state(upper: &Path) -> Result<String> {
     Ok(state.to_string())
 }
 
-/// Every file of the upper but the logs (a conversion that was cut off behind its configuration keeps none) and what overlays have in their
-/// work directories.
+/// Every file of the upper but the logs (a conversion that was cut off behind its configuration keeps none), what overlays have in their
+/// work directories, and, where this machine cannot mount the boot partition, what is kept of that.
 fn upper_tree(upper: &Path) -> Result<String> {
+    let known = fs::read_to_string("/proc/filesystems").context("asking for the kernel's file systems")?;
+    let kept = known.split_whitespace().any(|name| name == "vfat");
     let mut paths: Vec<_> = burnonce_vm::tree::walk(upper)?.into_keys().collect();
     let is_work = |path: &Path| path.parent().is_some_and(|parent| parent.ends_with("overlay-workdir/_"));
-    paths.retain(|path| !path.starts_with("burnonce/log") && !path.ancestors().any(is_work));
+    paths.retain(|path| {
+        let other = path.starts_with("burnonce/log") || path.ancestors().any(is_work);
+        !other && (kept || !path.starts_with("burnonce/boot"))
+    });
     Ok(paths.iter().map(|path| format!("{}\n", path.display())).collect())
 }

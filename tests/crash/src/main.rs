@@ -37,9 +37,9 @@ fn everything() -> Result<()> {
     let start = Instant::now();
     host::require()?;
     let bed = Bed::new("crash")?;
-    let image = Recipe::stock().make()?;
+    let (image, gpt) = (Recipe::stock().make()?, Recipe::stock().gpt().make()?);
     let (seed, mut dice) = Dice::thrown_with_seed("crash")?;
-    let mut makers = proof::native(&image);
+    let mut makers = proof::native(&image, &gpt);
     makers.extend(proof::emulated(&bed, &image));
     let outcome = proof::run(&bed, &makers, EXTENT, &mut dice)?;
     let given = std::env::var_os("BURNONCE_FIGURES").map(PathBuf::from);

@@ -14,6 +14,8 @@ use crate::recording::Recording;
 use crate::story::Ending;
 use crate::worker::{Seen, Worker};
 
+/// Cuts that are tried before the whole card is compared.
+const PATIENCE: usize = 32;
 /// Threads: each has a card of its own in memory.
 const THREADS: usize = 2;
 
@@ -50,20 +52,19 @@ pub fn run(recording: &Recording, cuts: &[(Sort, Cut)]) -> Result<Counts> {
     let (next, stop) = (AtomicUsize::new(0), AtomicBool::new(false));
     let counts = Mutex::new(BTreeMap::<u8, usize>::new());
     let work = |number: usize| -> Result<()> {
-        let worker = Worker::begin(recording, &copies.0.join(format!("{number}.img")))?;
-        while !stop.load(Ordering::Relaxed) {
-            let Some((sort, cut)) = cuts.get(next.fetch_add(1, Ordering::Relaxed)) else { break };
-            let outcome = worker.run(recording, cut, &seen).and_then(|ending| ending.is_that_of(&reference));
-            if let Err(error) = outcome {
+        let mut worker = Worker::begin(recording, &copies.0.join(format!("{number}.img")))?;
+        for patience in (0..).map(|exponent| (1 << exponent).min(PATIENCE)) {
+            let from = next.fetch_add(patience, Ordering::Relaxed);
+            let some = &cuts[from.min(cuts.len())..(from + patience).min(cuts.len())];
+            if some.is_empty() || stop.load(Ordering::Relaxed) {
+                break;
+            }
+            if let Err(error) = rightly(&mut worker, recording, some, &seen, &reference) {
                 stop.store(true, Ordering::Relaxed);
-                return Err(error.context(told(recording, cut)));
+                return Err(error);
             }
             let mut counts = counts.lock().map_err(|_| anyhow!("another thread panicked"))?;
-            *counts.entry(*sort as u8).or_default() += 1;
-            let done = counts.values().sum::<usize>();
-            if done % 100 == 0 {
-                println!("crash: {}: {done} of {}, {} s", recording.name, cuts.len(), start.elapsed().as_secs());
-            }
+            some.iter().for_each(|(sort, _)| *counts.entry(*sort as u8).or_default() += 1);
         }
         Ok(())
     };
@@ -81,6 +82,25 @@ pub fn run(recording: &Recording, cuts: &[(Sort, Cut)]) -> Result<Counts> {
     let counts = counts.into_inner().map_err(|_| anyhow!("a thread panicked"))?;
     let of = |sort: Sort| counts.get(&(sort as u8)).copied().unwrap_or_default();
     Ok(Counts { prefixes: of(Sort::Prefix), subsets: of(Sort::Subset), torn: of(Sort::Torn), took: start.elapsed() })
+}
+
+/// Tries some cuts one after the other, and all of them again if one of them did not begin with its card.
+fn rightly(
+    worker: &mut Worker,
+    recording: &Recording,
+    cuts: &[(Sort, Cut)],
+    seen: &Seen,
+    reference: &Ending,
+) -> Result<()> {
+    loop {
+        let outcome = cuts.iter().try_for_each(|(_, cut)| {
+            let ending = worker.run(recording, cut, seen).and_then(|ending| ending.is_that_of(reference));
+            ending.with_context(|| told(recording, cut))
+        });
+        if worker.was_right(recording)? {
+            return outcome;
+        }
+    }
 }
 
 /// Tries one cut, in a thread of its own.

@@ -17,6 +17,8 @@ use crate::story::Story;
 
 /// Room for the third partition: `partition.min` is half a gigabyte.
 const ROOM: u64 = 604 << 20;
+/// How much longer the other card is that a card is copied onto: more than is worth while, and as little as possible.
+pub const LONGER: u64 = 256 << 20;
 
 /// A card with `image` burned to it that is not much longer.
 pub fn burn(image: &Image, file: &Path) -> Result<Card> {
@@ -60,11 +62,16 @@ pub fn in_reader(file: &Path, work: impl FnOnce(&Reader) -> Result<()> + Send) -
 
 /// A boot up to the end of the agent's turn, or of what `then` does behind that.
 pub fn boot(reader: &Reader, then: impl FnOnce(&Boot) -> Result<()>) -> Result<()> {
+    boot_with(reader, &["converge", "--no-reboot"], then)
+}
+
+/// The same, where the agent is called in this way.
+fn boot_with(reader: &Reader, agent: &[&str], then: impl FnOnce(&Boot) -> Result<()>) -> Result<()> {
     reader.scan()?;
     let mut boot = Boot::begin(reader)?;
     let report = boot.guard()?;
     boot.go_on(report["verdict"] == "upper")?;
-    boot.succeeds(&["converge", "--no-reboot"])?;
+    boot.succeeds(agent)?;
     then(&boot)?;
     boot.power_off()
 }
@@ -74,6 +81,31 @@ pub fn conversion(name: &str, image: &Image) -> Result<Recording> {
     with_card(name, |file| {
         let card = burn(image, file)?;
         record(name, Story::Conversion, &card, |reader| boot(reader, |_| Ok(())))
+    })
+}
+
+/// The conversion of a card whose first one was cut off when the upper was in the table, and nothing pointed at it.
+pub fn conversion_again(name: &str, image: &Image) -> Result<Recording> {
+    /// To tell the kernel, to make the file system, and to write the table come behind the count of the attempt.
+    const STEPS: &str = "4";
+    with_card(name, |file| {
+        let card = burn(image, file)?;
+        in_reader(file, |reader| {
+            boot_with(reader, &["converge", "--no-reboot", "--steps", STEPS], |_| Ok(()))?;
+            ensure!(reader.scan()?.partitions.len() == 3, "after {STEPS} steps the table has no third partition");
+            Ok(())
+        })?;
+        record(name, Story::Conversion, &card, |reader| boot(reader, |_| Ok(())))
+    })
+}
+
+/// A boot of a card that became longer. Where the kernel does not let the file system grow, it is the table that grows.
+pub fn grow(name: &str, image: &Image) -> Result<Recording> {
+    with_card(name, |file| {
+        let card = converted(image, file, mess)?;
+        let longer = fs::OpenOptions::new().write(true).open(file)?;
+        longer.set_len(longer.metadata()?.len() + LONGER)?;
+        record(name, Story::Grow, &card, |reader| boot(reader, |_| Ok(())))
     })
 }
 

@@ -70,13 +70,16 @@ pub fn run(bed: &Bed, makers: &[Maker], extent: Extent, dice: &mut Dice) -> Resu
 }
 
 /// What this machine records by itself.
-pub fn native(image: &Image) -> Vec<Maker<'_>> {
+pub fn native<'a>(image: &'a Image, gpt: &'a Image) -> Vec<Maker<'a>> {
     use crate::native;
     vec![
         ("conversion", Box::new(|name| native::conversion(name, image))),
+        ("conversion-gpt", Box::new(|name| native::conversion(name, gpt))),
+        ("conversion-again", Box::new(|name| native::conversion_again(name, image))),
         ("reset", Box::new(|name| native::reset(name, image))),
         ("undo", Box::new(|name| native::undo(name, image))),
         ("reclaim", Box::new(|name| native::reclaim(name, image))),
+        ("grow", Box::new(|name| native::grow(name, image))),
     ]
 }
 

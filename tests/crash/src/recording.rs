@@ -22,6 +22,9 @@ const BEFORE: &str = "before.img";
 const WRITES: &str = "writes.img";
 const STORY: &str = "story";
 
+/// What names of recordings of emulated nodes begin with.
+pub const BY_NODE: &str = "node-";
+
 /// A card and what was written to it.
 pub struct Recording {
     /// What it is called in the report.
@@ -78,6 +81,11 @@ impl Recording {
             card,
         };
         Ok(Self { name, story: story.trim().parse()?, dir: dir.to_path_buf(), log, before })
+    }
+
+    /// Whether an emulated node has written it, whose kernel mounts everything.
+    pub fn by_node(&self) -> bool {
+        self.name.starts_with(BY_NODE)
     }
 }
 

@@ -1,6 +1,6 @@
 //! Makes a card what it was, for the next of thousands of cuts: only what differs is written.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::fs::{File, OpenOptions};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::ops::Range;
@@ -40,39 +40,48 @@ impl Original {
     pub fn copy(&self, file: &Path) -> Result<()> {
         let copy = File::create(file).with_context(|| format!("making {}", file.display()))?;
         copy.set_len(self.length)?;
-        self.restore(file)
+        let all = self.chunks.iter().zip(0..).filter_map(|(chunk, number)| Some((chunk.as_ref()?, number)));
+        all.into_iter().try_for_each(|(chunk, number): (_, u64)| Ok(copy.write_all_at(chunk, number * CHUNK)?))
     }
 
-    /// Makes the card in `file` the original again.
-    pub fn restore(&self, file: &Path) -> Result<()> {
+    /// Makes the card in `file` the original again, where nothing but the `hot` chunks and what was zeroes can differ: to compare all
+    /// would be most of the work.
+    pub fn restore(&self, file: &Path, hot: &BTreeSet<u64>) -> Result<()> {
         let card = OpenOptions::new().read(true).write(true).open(file)?;
         ensure!(card.metadata()?.len() == self.length, "{} has another length", file.display());
-        let mut present = vec![false; self.chunks.len()];
-        chunks_with_data(&card, self.length)?.into_iter().for_each(|number| present[number as usize] = true);
+        for number in chunks_with_data(&card, self.length)? {
+            if self.chunks[number as usize].is_none() {
+                let (at, length) = (number * CHUNK, CHUNK.min(self.length - number * CHUNK));
+                let hole = FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE;
+                fallocate(&card, hole, i64::try_from(at)?, i64::try_from(length)?).context("making a hole")?;
+            }
+        }
         let mut buffer = vec![0; CHUNK as usize];
-        for (number, (original, present)) in (0u64..).zip(self.chunks.iter().zip(present)) {
-            let at = number * CHUNK;
-            match original {
-                None if present => {
-                    let length = CHUNK.min(self.length - at);
-                    let hole = FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE;
-                    fallocate(&card, hole, i64::try_from(at)?, i64::try_from(length)?).context("making a hole")?;
-                }
-                None => {}
-                Some(original) => {
-                    let now = &mut buffer[..original.len()];
-                    if !present {
-                        card.write_all_at(original, at)?;
-                        continue;
-                    }
-                    card.read_exact_at(now, at)?;
-                    if now != original {
-                        write_differences(&card, at, original, now)?;
-                    }
-                }
+        for &number in hot {
+            let Some(Some(original)) = self.chunks.get(number as usize) else { continue };
+            let now = &mut buffer[..original.len()];
+            card.read_exact_at(now, number * CHUNK)?;
+            if now != original {
+                write_differences(&card, number * CHUNK, original, now)?;
             }
         }
         Ok(())
+    }
+
+    /// The chunks beside the `hot` ones which [`Original::restore`] would have to look at, too.
+    pub fn strays(&self, file: &Path, hot: &BTreeSet<u64>) -> Result<Vec<u64>> {
+        let card = File::open(file)?;
+        let mut buffer = vec![0; CHUNK as usize];
+        let mut strays = Vec::new();
+        for (original, number) in self.chunks.iter().zip(0..).filter(|(_, number)| !hot.contains(number)) {
+            let Some(original) = original else { continue };
+            let now = &mut buffer[..original.len()];
+            card.read_exact_at(now, number * CHUNK)?;
+            if now != original {
+                strays.push(number);
+            }
+        }
+        Ok(strays)
     }
 
     /// What tells the content of one file system at `range` from another: its blocks that are not as they were, but for those at the
@@ -101,6 +110,11 @@ impl Original {
         }
         Ok(hasher.finish())
     }
+}
+
+/// The numbers of the chunks that `range` of a card is in.
+pub fn chunks(range: Range<u64>) -> impl Iterator<Item = u64> {
+    range.start / CHUNK..range.end.div_ceil(CHUNK)
 }
 
 fn write_differences(card: &File, at: u64, original: &[u8], now: &[u8]) -> Result<()> {
@@ -148,7 +162,11 @@ mod tests {
         for (at, length) in [(CHUNK, 100), (3 * CHUNK + 5, 100), (5 * CHUNK, 1), (0, 8192)] {
             card.write_all_at(&vec![1; length], at).unwrap();
         }
-        original.restore(&to).unwrap();
+        let hot = BTreeSet::from([0, 1, 4]);
+        assert_eq!(original.strays(&to, &hot).unwrap(), [5]);
+        original.restore(&to, &hot).unwrap();
+        assert!(std::fs::read(&from).unwrap() != std::fs::read(&to).unwrap());
+        original.restore(&to, &BTreeSet::from([5])).unwrap();
         assert!(std::fs::read(&from).unwrap() == std::fs::read(&to).unwrap());
         let print = |without: &[u64]| original.fingerprint(&to, 0..length, &without.iter().copied().collect()).unwrap();
         let same = print(&[]);
@@ -156,7 +174,7 @@ mod tests {
         assert_ne!(print(&[]), same);
         assert_eq!(print(&[2 * CHUNK]), same);
         card.set_len(length - 1).unwrap();
-        assert!(original.restore(&to).is_err());
+        assert!(original.restore(&to, &hot).is_err());
         std::fs::remove_dir_all(&dir).unwrap();
     }
 }

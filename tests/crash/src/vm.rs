@@ -11,9 +11,6 @@ use crate::native;
 use crate::recording::{self, Recording};
 use crate::story::Story;
 
-/// How much longer the other card is that a card is copied onto: more than is worth while, and as little as possible.
-const LONGER: u64 = 256 << 20;
-
 /// A whole first boot: from power-on to the restart of the agent.
 pub fn conversion(bed: &Bed, name: &str, image: &Image) -> Result<Recording> {
     let bed = bed.within(name)?;
@@ -52,7 +49,7 @@ pub fn grow(bed: &Bed, name: &str, image: &Image) -> Result<Recording> {
     node.sh("echo old >/root/marker")?;
     node.shutdown()?;
     let card = OpenOptions::new().write(true).open(&node.card.path)?;
-    card.set_len(card.metadata()?.len() + LONGER)?;
+    card.set_len(card.metadata()?.len() + native::LONGER)?;
     let dir = begin(&mut node, name, Story::Grow)?;
     node.power_on()?;
     node.wait_for("grow the file system on")?;

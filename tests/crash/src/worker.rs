@@ -1,6 +1,6 @@
 //! A thread with a card, a reader and a mount namespace of its own, which tries one cut after the other.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::fs::OpenOptions;
 use std::path::Path;
 use std::sync::Mutex;
@@ -13,12 +13,15 @@ use crate::cut::Cut;
 use crate::facts;
 use crate::reader::Reader;
 use crate::recording::Recording;
+use crate::restore::chunks;
 use crate::story::Ending;
 
 /// What a thread works with.
 pub struct Worker {
     pub card: Card,
     pub reader: Reader,
+    /// Chunks of the card that cases change, as far as that is known.
+    hot: BTreeSet<u64>,
 }
 
 /// What of a recording was looked at already, by all threads.
@@ -50,7 +53,18 @@ impl Worker {
         if let Ok(upper) = before.range(3) {
             boot::mount_before(&before.card, upper, boot::UPPER_BEFORE)?;
         }
-        Ok(Self { card: Card { path: file.to_path_buf() }, reader: Reader::insert(file)? })
+        let written = recording.log.writes.iter().map(|write| write.offset..write.offset + write.data.len() as u64);
+        let hot = written.flat_map(chunks).collect();
+        Ok(Self { card: Card { path: file.to_path_buf() }, reader: Reader::insert(file)?, hot })
+    }
+
+    /// Whether every case since the last call has begun with the card that it was to begin with. Each boot changes much the same
+    /// blocks of the image; one that has changed others leaves a wrong card to the next case, once: from here on they are known.
+    pub fn was_right(&mut self, recording: &Recording) -> Result<bool> {
+        let strays = recording.before.original.strays(&self.card.path, &self.hot)?;
+        let right = strays.is_empty();
+        self.hot.extend(strays);
+        Ok(right)
     }
 
     /// Makes the card what the cut left of it, looks at it, and boots it to the end of the story.
@@ -64,7 +78,7 @@ impl Worker {
     /// The reader knows no partition and has nothing in memory: the card is changed behind its back.
     fn rebuild(&self, recording: &Recording, cut: &Cut) -> Result<()> {
         self.reader.forget_all()?;
-        recording.before.original.restore(&self.card.path)?;
+        recording.before.original.restore(&self.card.path, &self.hot)?;
         let card = OpenOptions::new().write(true).open(&self.card.path)?;
         cut.apply(&recording.log, &card)
     }

@@ -9,10 +9,10 @@ use burnonce_vm::{Recipe, scenario};
 #[test]
 fn shortened() {
     scenario("crash-shortened", |bed| {
-        let image = Recipe::stock().make()?;
+        let (image, gpt) = (Recipe::stock().make()?, Recipe::stock().gpt().make()?);
         let mut dice = Dice::thrown("crash-shortened")?;
         let extent = Extent { amount: Amount { subsets: 1, torn: 1 }, boots: 5 };
-        let outcome = proof::run(bed, &proof::native(&image), extent, &mut dice)?;
+        let outcome = proof::run(bed, &proof::native(&image, &gpt), extent, &mut dice)?;
         let total = outcome.total();
         println!(
             "crash: {} prefixes, {} subsets, {} torn writes, {} boots: no failure",
