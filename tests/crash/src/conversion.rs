@@ -63,7 +63,7 @@ pub fn ending(case: &Case) -> Result<Ending> {
     })?;
     let (state, tree) = boot::look(&upper, |root| Ok((state(root)?, upper_tree(root)?)))?;
     Ok(Ending(vec![
-        ("the partition table", format!("{:x?}", facts::table_bytes(&case.worker.card)?)),
+        ("the partition table", facts::table(&case.worker.card)?),
         ("the configuration, and what is beside it", format!("{configuration:?}")),
         ("the upper's label", facts::label(&upper)?),
         ("state.json", state),

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
-use burnonce_vm::card::{Card, SECTOR};
+use burnonce_vm::card::Card;
 use burnonce_vm::{host, tree};
 
 use crate::reader::table_of;
@@ -81,18 +81,15 @@ pub fn check_image(burned: &Path, root: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The bytes of the table: an MBR's sector, or a GPT's sectors at both ends of the card.
-pub fn table_bytes(card: &Card) -> Result<Vec<u8>> {
-    const GPT_SECTORS: u64 = 34;
+/// The table, as far as it is the same whenever it is written: an MBR's sector, byte by byte. A GPT gives a new entry a random GUID, so of
+/// that it is what burnonce reads, with whether both copies are sound.
+pub fn table(card: &Card) -> Result<String> {
     let first = card.first_sector()?;
-    // The protective MBR's one entry.
+    // The type of a protective MBR's one entry.
     if first[450] != 0xEE {
-        return Ok(first);
+        return Ok(format!("{first:02x?}"));
     }
-    let length = std::fs::metadata(&card.path)?.len();
-    let mut bytes = card.read(0..GPT_SECTORS * SECTOR)?;
-    bytes.extend(card.read(length - (GPT_SECTORS - 1) * SECTOR..length)?);
-    Ok(bytes)
+    Ok(format!("{:?}", table_of(&mut File::open(&card.path)?)?))
 }
 
 /// The names in a directory, sorted.

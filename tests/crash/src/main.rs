@@ -14,7 +14,7 @@ use burnonce_crash::{figures, matrix};
 use burnonce_vm::writes::Dice;
 use burnonce_vm::{Bed, Recipe, host, image};
 
-const EXTENT: Extent = Extent { amount: Amount { subsets: 8, torn: 4 }, boots: 25 };
+const EXTENT: Extent = Extent { amount: Amount { subsets: 4, torn: 2 }, boots: 25 };
 
 fn main() -> Result<()> {
     match std::env::args_os().nth(1) {

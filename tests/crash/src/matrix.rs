@@ -53,7 +53,7 @@ pub fn run(recording: &Recording, cuts: &[(Sort, Cut)]) -> Result<Counts> {
     let counts = Mutex::new(BTreeMap::<u8, usize>::new());
     let work = |number: usize| -> Result<()> {
         let mut worker = Worker::begin(recording, &copies.0.join(format!("{number}.img")))?;
-        for patience in (0..).map(|exponent| (1 << exponent).min(PATIENCE)) {
+        for patience in [1, 2, 4, 8, 16].into_iter().chain(std::iter::repeat(PATIENCE)) {
             let from = next.fetch_add(patience, Ordering::Relaxed);
             let some = &cuts[from.min(cuts.len())..(from + patience).min(cuts.len())];
             if some.is_empty() || stop.load(Ordering::Relaxed) {
@@ -65,6 +65,8 @@ pub fn run(recording: &Recording, cuts: &[(Sort, Cut)]) -> Result<Counts> {
             }
             let mut counts = counts.lock().map_err(|_| anyhow!("another thread panicked"))?;
             some.iter().for_each(|(sort, _)| *counts.entry(*sort as u8).or_default() += 1);
+            let done: usize = counts.values().sum();
+            println!("crash: {}: {done} of {}, {} s", recording.name, cuts.len(), start.elapsed().as_secs());
         }
         Ok(())
     };
@@ -100,6 +102,7 @@ fn rightly(
         if worker.was_right(recording)? {
             return outcome;
         }
+        seen.forget();
     }
 }
 

@@ -35,6 +35,15 @@ pub struct Seen {
     images: Mutex<HashSet<u64>>,
 }
 
+impl Seen {
+    /// Something was looked at on a card that was not right.
+    pub fn forget(&self) {
+        lock(&self.begun).clear();
+        lock(&self.ended).clear();
+        lock(&self.images).clear();
+    }
+}
+
 /// One cut on one worker's card.
 pub struct Case<'a> {
     pub recording: &'a Recording,

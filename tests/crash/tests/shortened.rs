@@ -11,7 +11,7 @@ fn shortened() {
     scenario("crash-shortened", |bed| {
         let (image, gpt) = (Recipe::stock().make()?, Recipe::stock().gpt().make()?);
         let mut dice = Dice::thrown("crash-shortened")?;
-        let extent = Extent { amount: Amount { subsets: 1, torn: 1 }, boots: 5 };
+        let extent = Extent { amount: Amount { subsets: 1, torn: 0 }, boots: 5 };
         let outcome = proof::run(bed, &proof::native(&image, &gpt), extent, &mut dice)?;
         let total = outcome.total();
         println!(
