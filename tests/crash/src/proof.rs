@@ -44,7 +44,11 @@ pub struct Outcome {
 ///
 /// # Errors
 /// The first cut that did harm, with how to try it again.
-pub fn run(bed: &Bed, makers: &[Maker], extent: Extent, dice: &mut Dice) -> Result<Outcome> {
+pub fn run(bed: &Bed, makers: &[Maker], extent: Extent, seed: u64) -> Result<Outcome> {
+    all(bed, makers, extent, &mut Dice::new(seed)).with_context(|| format!("with BURNONCE_SEED={seed}"))
+}
+
+fn all(bed: &Bed, makers: &[Maker], extent: Extent, dice: &mut Dice) -> Result<Outcome> {
     let mut recordings = Vec::new();
     let mut all: Vec<Vec<(Sort, Cut)>> = Vec::new();
     let mut rows = Vec::new();

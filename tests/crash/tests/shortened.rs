@@ -3,16 +3,15 @@
 use anyhow::ensure;
 use burnonce_crash::cut::Amount;
 use burnonce_crash::proof::{self, Extent};
-use burnonce_vm::writes::Dice;
-use burnonce_vm::{Recipe, scenario};
+use burnonce_vm::{Recipe, scenario, writes};
 
 #[test]
 fn shortened() {
     scenario("crash-shortened", |bed| {
         let (image, gpt) = (Recipe::stock().make()?, Recipe::stock().gpt().make()?);
-        let mut dice = Dice::thrown("crash-shortened")?;
+        let seed = writes::seed("crash-shortened")?;
         let extent = Extent { amount: Amount { subsets: 1, torn: 0 }, boots: 5 };
-        let outcome = proof::run(bed, &proof::native(&image, &gpt), extent, &mut dice)?;
+        let outcome = proof::run(bed, &proof::native(&image, &gpt), extent, seed)?;
         let total = outcome.total();
         println!(
             "crash: {} prefixes, {} subsets, {} torn writes, {} boots: no failure",
