@@ -53,7 +53,7 @@ pub fn ending(case: &Case) -> Result<Ending> {
     let (lower, upper) = (reader.partition(2), reader.partition(3));
     facts::check_ext4(&lower)?;
     facts::check_ext4(&upper)?;
-    case.check_lower_at_end()?;
+    case.check_image_at_end()?;
     ensure!(facts::is_sealed(&lower)?, "the image is not sealed");
     let configuration = boot::look(&lower, |root| {
         let text = fs::read_to_string(root.join(facts::CONFIGURATION)).context("reading the configuration")?;

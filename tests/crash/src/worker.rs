@@ -1,9 +1,9 @@
 //! A thread with a card, a reader and a mount namespace of its own, which tries one cut after the other.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fs::OpenOptions;
 use std::path::Path;
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context, Result};
 use burnonce_vm::card::Card;
@@ -24,23 +24,29 @@ pub struct Worker {
     hot: BTreeSet<u64>,
 }
 
-/// What of a recording was looked at already, by all threads.
+/// What of a recording was looked at already, by all threads. To compare an image file by file takes seconds.
 #[derive(Default)]
-pub struct Seen {
-    /// Cuts, as far as the image's partition can tell them apart, that were looked at when root had been mounted.
-    begun: Mutex<HashSet<Cut>>,
-    /// The same behind the last boot.
-    ended: Mutex<HashSet<Cut>>,
+pub struct Seen(Mutex<Images>);
+
+#[derive(Default)]
+struct Images {
+    /// For each cut, as far as the image's partition can tell it apart, the fingerprint of the image once root was mounted.
+    begun: HashMap<Cut, u64>,
     /// Fingerprints of images that are whole.
-    images: Mutex<HashSet<u64>>,
+    whole: HashSet<u64>,
+    /// Fingerprints of images that were whole behind the last boot, too.
+    ended: HashSet<u64>,
 }
 
 impl Seen {
     /// Something was looked at on a card that was not right.
     pub fn forget(&self) {
-        lock(&self.begun).clear();
-        lock(&self.ended).clear();
-        lock(&self.images).clear();
+        *self.lock() = Images::default();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Images> {
+        // What it guards is whole whenever it is not locked.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -109,42 +115,39 @@ impl Case<'_> {
     /// Mounts root, and makes sure that it is the image that was burned.
     pub fn begin(&self) -> Result<Boot<'_>> {
         let boot = Boot::begin(&self.worker.reader)?;
-        self.once(&self.seen.begun, || self.check_lower(boot.root()))?;
+        let lower = self.lower()?;
+        if !self.seen.lock().begun.contains_key(&lower) {
+            facts::check_ext4(&self.worker.reader.partition(2))?;
+            let before = &self.recording.before;
+            let print = before.original.fingerprint(&self.worker.card.path, before.range(2)?, &before.no_content)?;
+            if !self.seen.lock().whole.contains(&print) {
+                self.check_image(boot.root())?;
+                self.seen.lock().whole.insert(print);
+            }
+            self.seen.lock().begun.insert(lower, print);
+        }
         Ok(boot)
     }
 
-    /// The same at the end.
-    pub fn check_lower_at_end(&self) -> Result<()> {
-        self.once(&self.seen.ended, || boot::look(&self.worker.reader.partition(2), |root| self.check_lower(root)))
-    }
-
-    fn check_lower(&self, root: &Path) -> Result<()> {
-        facts::check_ext4(&self.worker.reader.partition(2))?;
-        let before = &self.recording.before;
-        let print = before.original.fingerprint(&self.worker.card.path, before.range(2)?, &before.no_content)?;
-        if !lock(&self.seen.images).contains(&print) {
-            facts::check_image(Path::new(boot::BEFORE), root)?;
-            lock(&self.seen.images).insert(print);
+    /// The same at the end: it depends on the image at the beginning alone. What that was may have been forgotten meanwhile.
+    pub fn check_image_at_end(&self) -> Result<()> {
+        let begun = self.seen.lock().begun.get(&self.lower()?).copied();
+        if begun.is_none_or(|print| !self.seen.lock().ended.contains(&print)) {
+            boot::look(&self.worker.reader.partition(2), |root| self.check_image(root))?;
+            self.seen.lock().ended.extend(begun);
         }
         Ok(())
     }
 
-    /// Does it where no cut before had the same writes to the image.
-    fn once(&self, seen: &Mutex<HashSet<Cut>>, check: impl FnOnce() -> Result<()>) -> Result<()> {
-        let lower = self.cut.within(&self.recording.log, &self.recording.before.range(2)?);
-        if !lock(seen).contains(&lower) {
-            check().context("the image")?;
-            lock(seen).insert(lower);
-        }
-        Ok(())
+    fn check_image(&self, root: &Path) -> Result<()> {
+        facts::check_image(Path::new(boot::BEFORE), root)
+    }
+
+    fn lower(&self) -> Result<Cut> {
+        Ok(self.cut.within(&self.recording.log, &self.recording.before.range(2)?))
     }
 }
 
 fn is_untouched(cut: &Cut) -> bool {
     cut.writes.is_empty() && cut.torn.is_none()
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    // What it guards is whole whenever it is not locked.
-    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
