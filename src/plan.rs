@@ -11,7 +11,7 @@ use crate::table::{Partition, Table};
 mod grow;
 mod upper;
 
-pub use upper::{behind_root, free_regions};
+pub use upper::{behind_root, free_regions, unclean_upper};
 use upper::{find_upper, gpt_note, make_upper, table_notes};
 
 /// Conversions that are begun before burnonce gives up: a panic or a watchdog must not make a reboot loop.
