@@ -40,7 +40,11 @@ fn boot_once(case: &Case) -> Result<bool> {
     if configured {
         story::settle(&boot, sealed)?;
     } else {
-        plan::check(&boot, if published { plan::CONFIGURE } else { plan::CONVERT })?;
+        match published {
+            true if facts::needs_recovery(&reader.partition(3))? => plan::check_before_replay(&boot, plan::CONFIGURE)?,
+            true => plan::check(&boot, plan::CONFIGURE)?,
+            false => plan::check(&boot, plan::CONVERT)?,
+        }
         boot.succeeds(&["converge", "--no-reboot"])?;
     }
     boot.power_off()?;

@@ -68,9 +68,19 @@ pub fn is_configured(root: &Path) -> Result<bool> {
 /// Whether the ext4 on `device` is one that the kernel mounts only read-only: `RO_COMPAT_READONLY`, bit 12 of the word at byte 0x64 of its
 /// superblock.
 pub fn is_sealed(device: &Path) -> Result<bool> {
+    Ok(word(device, 0x64)? & 0x1000 != 0)
+}
+
+/// Whether its journal is to be replayed: `INCOMPAT_RECOVER`, bit 2 of the word at byte 0x60.
+pub fn needs_recovery(device: &Path) -> Result<bool> {
+    Ok(word(device, 0x60)? & 4 != 0)
+}
+
+/// The word at byte `at` of the superblock of the ext4 on `device`.
+pub fn word(device: &Path, at: u64) -> Result<u32> {
     let mut word = [0; 4];
-    File::open(device)?.read_exact_at(&mut word, 1024 + 0x64)?;
-    Ok(u32::from_le_bytes(word) & 0x1000 != 0)
+    File::open(device)?.read_exact_at(&mut word, 1024 + at)?;
+    Ok(u32::from_le_bytes(word))
 }
 
 /// The image at `root` is the one at `burned`, but for the configuration.

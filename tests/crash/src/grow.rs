@@ -1,8 +1,6 @@
 //! The upper of a card that became longer, whose growth was cut off. The kernel may refuse to let a mounted file system grow here (it wants
 //! `CAP_SYS_RESOURCE`): then the file system grows unmounted, by resize2fs, as the table of the next boot has it.
 
-use std::fs::File;
-use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::process::Command;
 
@@ -70,10 +68,8 @@ fn expected(case: &Case) -> Result<Expected> {
 
 /// Bytes of an ext4 with blocks of 4 KiB: the words at 0x04 and 0x150 of its superblock.
 fn size(device: &Path) -> Result<u64> {
-    let mut bytes = [0; 1024];
-    File::open(device)?.read_exact_at(&mut bytes, 1024)?;
-    let word = |at: usize| u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
-    Ok((u64::from(word(0x150)) << 32 | u64::from(word(0x04))) * 4096)
+    let (low, high) = (facts::word(device, 0x04)?, facts::word(device, 0x150)?);
+    Ok(((u64::from(high) << 32) | u64::from(low)) * 4096)
 }
 
 /// No file of the upper is lost or another one. What the boot itself has written since is no matter.
