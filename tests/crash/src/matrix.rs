@@ -46,13 +46,13 @@ impl Drop for Copies {
 pub fn run(recording: &Recording, cuts: &[(Sort, Cut)]) -> Result<Counts> {
     let start = Instant::now();
     let copies = Copies(native::memory(&recording.name)?);
-    let seen = Seen::default();
+    let seen = Seen::of(recording)?;
     let reference = alone(recording, &Cut::none(&recording.log), &seen, &copies.0.join("reference.img"))
         .context("without a cut")?;
     let (next, stop) = (AtomicUsize::new(0), AtomicBool::new(false));
     let counts = Mutex::new(BTreeMap::<u8, usize>::new());
     let work = |number: usize| -> Result<()> {
-        let mut worker = Worker::begin(recording, &copies.0.join(format!("{number}.img")))?;
+        let mut worker = Worker::begin(recording, &seen, &copies.0.join(format!("{number}.img")))?;
         for patience in [1, 2, 4, 8, 16].into_iter().chain(std::iter::repeat(PATIENCE)) {
             let from = next.fetch_add(patience, Ordering::Relaxed);
             let some = &cuts[from.min(cuts.len())..(from + patience).min(cuts.len())];
@@ -99,7 +99,7 @@ fn rightly(
             let ending = worker.run(recording, cut, seen).and_then(|ending| ending.is_that_of(reference));
             ending.with_context(|| told(recording, cut))
         });
-        if worker.was_right(recording)? {
+        if worker.was_right(seen)? {
             return outcome;
         }
         seen.forget();
@@ -110,7 +110,7 @@ fn rightly(
 fn alone(recording: &Recording, cut: &Cut, seen: &Seen, file: &Path) -> Result<Ending> {
     std::thread::scope(|scope| {
         let thread = scope.spawn(|| {
-            let ending = Worker::begin(recording, file)?.run(recording, cut, seen);
+            let ending = Worker::begin(recording, seen, file)?.run(recording, cut, seen);
             std::fs::remove_file(file)?;
             ending
         });

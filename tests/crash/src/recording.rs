@@ -14,7 +14,6 @@ use burnonce_vm::writes;
 use crate::cut::Log;
 use crate::facts;
 use crate::reader::table_of;
-use crate::restore::Original;
 use crate::story::Story;
 
 /// Files of a recording in its directory.
@@ -38,7 +37,6 @@ pub struct Recording {
 /// The card before the first of the writes.
 pub struct Before {
     pub card: Card,
-    pub original: Original,
     pub table: Table,
     pub first_sector: Vec<u8>,
     /// Where on the card the image's journal and superblock are: they change though no file does.
@@ -74,7 +72,6 @@ impl Recording {
         );
         let no_content = facts::journal(&card, 2)?;
         let before = Before {
-            original: Original::read(&card.path)?,
             table: table_of(&mut File::open(&card.path)?)?,
             first_sector: card.first_sector()?,
             no_content,

@@ -13,7 +13,7 @@ use crate::cut::Cut;
 use crate::facts;
 use crate::reader::Reader;
 use crate::recording::Recording;
-use crate::restore::chunks;
+use crate::restore::{Original, chunks};
 use crate::story::Ending;
 
 /// What a thread works with.
@@ -24,9 +24,11 @@ pub struct Worker {
     hot: BTreeSet<u64>,
 }
 
-/// What of a recording was looked at already, by all threads. To compare an image file by file takes seconds.
-#[derive(Default)]
-pub struct Seen(Mutex<Images>);
+/// What all threads share: the card as it was before, and what was looked at already. To compare an image file by file takes seconds.
+pub struct Seen {
+    original: Original,
+    images: Mutex<Images>,
+}
 
 #[derive(Default)]
 struct Images {
@@ -39,6 +41,11 @@ struct Images {
 }
 
 impl Seen {
+    /// Nothing yet.
+    pub fn of(recording: &Recording) -> Result<Self> {
+        Ok(Self { original: Original::read(&recording.before.card.path)?, images: Mutex::default() })
+    }
+
     /// Something was looked at on a card that was not right.
     pub fn forget(&self) {
         *self.lock() = Images::default();
@@ -46,7 +53,7 @@ impl Seen {
 
     fn lock(&self) -> MutexGuard<'_, Images> {
         // What it guards is whole whenever it is not locked.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.images.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -60,9 +67,9 @@ pub struct Case<'a> {
 
 impl Worker {
     /// Begins in this thread, which gets its own mount namespace: once in a thread.
-    pub fn begin(recording: &Recording, file: &Path) -> Result<Self> {
+    pub fn begin(recording: &Recording, seen: &Seen, file: &Path) -> Result<Self> {
         boot::own_namespace()?;
-        recording.before.original.copy(file)?;
+        seen.original.copy(file)?;
         let before = &recording.before;
         boot::mount_before(&before.card, before.range(2)?, boot::BEFORE)?;
         if let Ok(upper) = before.range(3) {
@@ -75,8 +82,8 @@ impl Worker {
 
     /// Whether every case since the last call has begun with the card that it was to begin with. Each boot changes much the same
     /// blocks of the image; one that has changed others leaves a wrong card to the next case, once: from here on they are known.
-    pub fn was_right(&mut self, recording: &Recording) -> Result<bool> {
-        let strays = recording.before.original.strays(&self.card.path, &self.hot)?;
+    pub fn was_right(&mut self, seen: &Seen) -> Result<bool> {
+        let strays = seen.original.strays(&self.card.path, &self.hot)?;
         let right = strays.is_empty();
         self.hot.extend(strays);
         Ok(right)
@@ -84,16 +91,16 @@ impl Worker {
 
     /// Makes the card what the cut left of it, looks at it, and boots it to the end of the story.
     pub fn run(&self, recording: &Recording, cut: &Cut, seen: &Seen) -> Result<Ending> {
-        self.rebuild(recording, cut).context("making the card")?;
+        self.rebuild(recording, cut, seen).context("making the card")?;
         let case = Case { recording, worker: self, cut, seen };
         case.check_card()?;
         recording.story.finish(&case)
     }
 
     /// The reader knows no partition and has nothing in memory: the card is changed behind its back.
-    fn rebuild(&self, recording: &Recording, cut: &Cut) -> Result<()> {
+    fn rebuild(&self, recording: &Recording, cut: &Cut, seen: &Seen) -> Result<()> {
         self.reader.forget_all()?;
-        recording.before.original.restore(&self.card.path, &self.hot)?;
+        seen.original.restore(&self.card.path, &self.hot)?;
         let card = OpenOptions::new().write(true).open(&self.card.path)?;
         cut.apply(&recording.log, &card)
     }
@@ -119,7 +126,7 @@ impl Case<'_> {
         if !self.seen.lock().begun.contains_key(&lower) {
             facts::check_ext4(&self.worker.reader.partition(2))?;
             let before = &self.recording.before;
-            let print = before.original.fingerprint(&self.worker.card.path, before.range(2)?, &before.no_content)?;
+            let print = self.seen.original.fingerprint(&self.worker.card.path, before.range(2)?, &before.no_content)?;
             if !self.seen.lock().whole.contains(&print) {
                 self.check_image(boot.root())?;
                 self.seen.lock().whole.insert(print);
