@@ -66,7 +66,8 @@ demo: setup ## burn a Debian 13 image with burnonce in it, and watch it boot
 .PHONY: test
 test: setup ## test everything, in virtual machines too
 	$(MAKE) lint deny deb
-	cargo test $(elevated) --locked --workspace --exclude burnonce-vm
+	cargo test $(elevated) --locked --workspace --exclude burnonce-vm --exclude burnonce-crash
+	cargo test $(elevated) --locked --package burnonce-crash -- --nocapture
 	cargo test $(elevated) --locked --package burnonce-vm --lib --bins --test scenarios -- --test-threads=2 --nocapture
 
 .PHONY: test-long
@@ -75,6 +76,16 @@ test-long: setup ## the scenarios that take an hour: lists of faults, hundreds o
 	BURNONCE_LONG=1 cargo test $(elevated) --locked --test loop -- --nocapture a_reset_takes_the_same_time
 	BURNONCE_LONG=1 cargo test $(elevated) --locked --test loop -- --nocapture a_call_that_fails_once
 	cargo test $(elevated) --locked --package burnonce-vm --test long -- --test-threads=2 --nocapture
+
+# What the parts of the proof leave for its page, each a line of JSON.
+figures := $(CURDIR)/target/crash-figures.json
+
+.PHONY: crash
+crash: setup ## try every power cut, and write docs/reliability.md (an hour)
+	$(MAKE) deb
+	$(sudo) rm -f $(figures)
+	BURNONCE_LONG=1 BURNONCE_FIGURES=$(figures) cargo test $(elevated) --locked --test loop -- --nocapture failstop
+	BURNONCE_FIGURES=$(figures) cargo run $(elevated) --locked --package burnonce-crash --bin crash
 
 .PHONY: test-fast
 test-fast: lint ## the part that takes under two minutes, without root

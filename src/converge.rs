@@ -4,6 +4,7 @@ use crate::apply::{self, Failure, Machine, RUN};
 use crate::at_boot::Next;
 use crate::config::{self, Config, Led};
 use crate::console::Console;
+use crate::guard::check;
 use crate::led::Blink;
 use crate::observation::{Observation, Root};
 use crate::output::print;
@@ -103,7 +104,19 @@ fn is_first_run(root: &Path) -> bool {
 fn converge(options: &Options, first: bool, console: &mut Console) -> Result<End> {
     let root = options.root;
     let (loaded, config) = config::of(root);
-    let seen = observe::observe(root, &config)?;
+    let mut seen = observe::observe(root, &config)?;
+    let mut decided = plan::decide(&seen, &loaded);
+    // Nobody else has the upper checked as long as the overlay is not configured.
+    if matches!(decided, Err(Refusal::UnusableUpper { .. })) && is_booting(options, &seen, first)? {
+        if let Some(device) = plan::unclean_upper(&seen) {
+            match check::repair(&root.join("dev").join(device), false) {
+                Ok(did) => console.say(format_args!("{did}.")),
+                Err(problem) => log::warn!("{}", problem.why),
+            }
+            seen = observe::observe(root, &config)?;
+            decided = plan::decide(&seen, &loaded);
+        }
+    }
     if options.late {
         // Asked for once: were this unit started again in the same boot, it would have nothing to do.
         files::remove(&root.join(PREPARE))?;
@@ -115,7 +128,7 @@ fn converge(options: &Options, first: bool, console: &mut Console) -> Result<End
             .map(drop)
             .unwrap_or_else(|error| log::warn!("holding packages: {error:#}"));
     }
-    match plan::decide(&seen, &loaded) {
+    match decided {
         Err(refusal) => Ok(refuse(root, &seen, &refusal, console)),
         Ok(plan) => pursue(&plan, &seen, &config, options, first, console),
     }

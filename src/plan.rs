@@ -13,7 +13,7 @@ mod remake;
 mod upper;
 
 pub use remake::repartition;
-pub use upper::{behind_root, free_regions, place};
+pub use upper::{behind_root, free_regions, place, unclean_upper};
 use upper::{find_upper, gpt_note, make_upper, table_notes};
 
 /// Conversions that are begun before burnonce gives up: a panic or a watchdog must not make a reboot loop.

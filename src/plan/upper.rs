@@ -3,7 +3,7 @@
 use super::LABEL;
 use crate::config::{Align, Config, Size};
 use crate::filesystem::{Content, Owner, Superblock};
-use crate::observation::Disk;
+use crate::observation::{Disk, Observation};
 use crate::refusal::{Refusal, describe};
 use crate::state;
 use crate::step::Step;
@@ -68,6 +68,14 @@ pub(super) fn find_upper<'a>(disk: &Disk, table: &'a Table, root: u32, lower_uui
         found = this;
     }
     Ok(found)
+}
+
+/// The kernel name of an upper that cannot be read and was not unmounted. A power cut behind its publishing leaves it so: on a card that has
+/// written a part of a block, that block is to be had from the journal, which only a check or a mount replays.
+pub fn unclean_upper(seen: &Observation) -> Option<String> {
+    let disk = seen.disk.as_ref()?;
+    let unclean = |content: &Content| matches!(content, Content::Ext(Superblock { label, clean: false, owner: Owner::Unreadable { .. }, .. }) if label == LABEL);
+    disk.contents.iter().find(|held| unclean(&held.content)).map(|held| disk.partition_name(held.number))
 }
 
 /// Why an upper of ours cannot be taken as it is.

@@ -83,6 +83,40 @@ fn card_log(card: &mut Card) -> String {
     log
 }
 
+/// A power cut while the files of the boot partition are being kept, on a card that had half of a block of the upper written: the journal
+/// has that block, but what reads a file system without mounting it reads past the journal.
+#[test]
+fn an_upper_that_needs_its_journal_is_taken() {
+    use std::os::unix::fs::FileExt;
+    let mut card = Card::burned(CARD_MIB);
+    card.boot(false);
+    let output = card.burnonce(&["converge", "--no-reboot", "--steps", "4"]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+    card.eject();
+    card.insert(false);
+    let cut = card.file().with_file_name("cut.img");
+    card.write(3, |upper| {
+        fs::write(upper.join("burnonce/kept"), "").unwrap();
+        fs::File::open(upper.join("burnonce/kept")).unwrap().sync_all().unwrap();
+        card.flush();
+        run("cp", &["--sparse=always", card.file().to_str().unwrap(), cut.to_str().unwrap()]);
+    });
+    let start = card.table()[2].1 * 512;
+    let device = format!("{}?offset={start}", cut.display());
+    assert!(run("dumpe2fs", &["-h", &device]).contains("needs_recovery"), "there is nothing to be replayed");
+    let blocks = run("debugfs", &["-R", "blocks /burnonce", &device]);
+    let block: u64 = blocks.split_whitespace().next().unwrap().parse().unwrap();
+    card.eject();
+    fs::rename(&cut, card.file()).unwrap();
+    let file = fs::OpenOptions::new().write(true).open(card.file()).unwrap();
+    file.write_all_at(&[0x5A; 2048], start + block * 4096).unwrap();
+    card.boot(false);
+    let output = card.burnonce(&["-v", "converge", "--no-reboot"]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+    card.eject();
+    assert_converted(&mut card);
+}
+
 #[test]
 fn a_conversion_that_stops_after_any_step_is_finished_by_the_next_boot() {
     let mut whole = Card::burned(CARD_MIB);

@@ -24,7 +24,7 @@ pub struct Bed {
 pub fn scenario(name: &str, body: impl FnOnce(&Bed) -> Result<()>) {
     let start = Instant::now();
     let outcome = host::require().and_then(|()| {
-        let bed = Bed { dir: host::fresh_log_dir(name)? };
+        let bed = Bed::new(name)?;
         body(&bed).with_context(|| format!("logs and cards are kept in {}", bed.dir.display()))?;
         bed.remove_cards()
     });
@@ -35,6 +35,11 @@ pub fn scenario(name: &str, body: impl FnOnce(&Bed) -> Result<()>) {
 }
 
 impl Bed {
+    /// A bed outside of a scenario. Its directory is made anew.
+    pub fn new(name: &str) -> Result<Bed> {
+        Ok(Bed { dir: host::fresh_log_dir(name)? })
+    }
+
     /// A card of 8 GiB with `image` burned to it.
     pub fn card(&self, image: &Image) -> Result<Card> {
         self.card_of(image, 8 * GIB)
@@ -84,7 +89,7 @@ impl Bed {
     }
 
     /// What is large goes, the logs stay.
-    fn remove_cards(&self) -> Result<()> {
+    pub fn remove_cards(&self) -> Result<()> {
         for entry in std::fs::read_dir(&self.dir)? {
             let path = entry?.path();
             if path.is_dir() {

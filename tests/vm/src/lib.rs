@@ -18,6 +18,7 @@ pub mod image;
 pub mod native;
 pub mod node;
 pub mod qemu;
+pub mod swapped;
 pub mod swaps;
 pub mod tree;
 pub mod writes;

@@ -100,14 +100,9 @@ impl Dice {
         Self(seed)
     }
 
-    /// The seed in the environment variable `BURNONCE_SEED`, else one from the clock; it is printed.
+    /// With the [`seed`] of this run.
     pub fn thrown(what: &str) -> Result<Self> {
-        let seed = match std::env::var("BURNONCE_SEED") {
-            Ok(text) => text.parse().with_context(|| format!("BURNONCE_SEED is {text:?}, which is not a number"))?,
-            Err(_) => std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_secs(),
-        };
-        println!("vm: {what}: BURNONCE_SEED={seed}");
-        Ok(Self::new(seed))
+        Ok(Self::new(seed(what)?))
     }
 
     /// A number below `end`, by SplitMix64 (Steele, Lea, Flood: Fast splittable pseudorandom number generators, 2014).
@@ -118,6 +113,16 @@ impl Dice {
         mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
         (mixed ^ (mixed >> 31)) % end
     }
+}
+
+/// The seed in the environment variable `BURNONCE_SEED`, else one from the clock; it is printed.
+pub fn seed(what: &str) -> Result<u64> {
+    let seed = match std::env::var("BURNONCE_SEED") {
+        Ok(text) => text.parse().with_context(|| format!("BURNONCE_SEED is {text:?}, which is not a number"))?,
+        Err(_) => std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_secs(),
+    };
+    println!("vm: {what}: BURNONCE_SEED={seed}");
+    Ok(seed)
 }
 
 /// The cards that a power cut could have left, each as the numbers of the writes that arrived, in order: every prefix of

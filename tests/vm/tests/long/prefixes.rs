@@ -7,8 +7,9 @@ use std::path::Path;
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
+use burnonce_vm::swapped::{Swap, Trees};
 use burnonce_vm::writes::{self, Dice, Entry};
-use burnonce_vm::{Bed, Card, Node, Recipe, checks, damage, native, scenario, tree};
+use burnonce_vm::{Bed, Card, Node, Recipe, checks, damage, native, scenario};
 
 /// Random orders tried for each stretch between two flushes.
 const SUBSETS: usize = 12;
@@ -17,19 +18,14 @@ const SUBSETS: usize = 12;
 struct Case {
     /// `burnonce` with these arguments is typed on the node.
     request: &'static str,
-    /// Files that the new generation begins with.
-    kept: &'static [&'static str],
-    /// The generation in use becomes this one, and the other one is set aside.
-    generations: (u32, u32),
-    /// There is room for the one that is set aside. If not, it goes: but it is never half of itself.
-    room: bool,
+    swap: Swap,
 }
 
 #[test]
 fn of_reset() {
     scenario("of_reset", |bed| {
-        let case =
-            Case { request: "reset --keep /etc/kept", kept: &["etc", "etc/kept"], generations: (2, 1), room: true };
+        let kept = vec!["etc".to_owned(), "etc/kept".to_owned()];
+        let case = Case { request: "reset --keep /etc/kept", swap: Swap { new: 2, old: 1, kept, room: true } };
         let node = small_node(bed)?;
         node.sh("echo kept >/etc/kept; echo old >/root/marker; rm /etc/issue; mkdir /srv/new; ln /root/marker /srv/new/link")?;
         survives(bed, node, &case)
@@ -39,7 +35,7 @@ fn of_reset() {
 #[test]
 fn of_undo() {
     scenario("of_undo", |bed| {
-        let case = Case { request: "undo", kept: &[], generations: (1, 2), room: true };
+        let case = Case { request: "undo", swap: Swap { new: 1, old: 2, kept: Vec::new(), room: true } };
         let mut node = small_node(bed)?;
         node.sh("echo old >/root/marker")?;
         node.restarts_by("burnonce reset --yes")?;
@@ -53,7 +49,7 @@ fn of_undo() {
 #[test]
 fn of_reset_of_a_full_upper() {
     scenario("of_reset_of_a_full_upper", |bed| {
-        let case = Case { request: "reset", kept: &[], generations: (2, 1), room: false };
+        let case = Case { request: "reset", swap: Swap { new: 2, old: 1, kept: Vec::new(), room: false } };
         let node = small_node(bed)?;
         node.sh("echo old >/root/marker")?;
         survives_after(bed, node, &case, |card| damage::fill_blocks(&card.mount_writable(3)?))
@@ -108,7 +104,7 @@ fn replay(before: &Card, entries: &[Entry], file: &Path, case: &Case) -> Result<
     if let Some(outside) = writes.iter().find(|w| !inside(w)) {
         anyhow::bail!("the guard wrote {} bytes at {}, outside of the upper", outside.data.len(), outside.offset);
     }
-    let trees = Trees::of(before, case)?;
+    let trees = Trees::of(before.mount(3)?.path(), &case.swap)?;
     let card = before.duplicate(file)?;
     let mut dice = Dice::thrown(case.request)?;
     let cuts = writes::cuts(entries, SUBSETS, &mut dice);
@@ -135,58 +131,12 @@ fn replay(before: &Card, entries: &[Entry], file: &Path, case: &Case) -> Result<
     Ok(())
 }
 
-type Manifest = std::collections::BTreeMap<std::path::PathBuf, tree::Facts>;
-
-/// The two generations as they are before.
-struct Trees {
-    in_use: Manifest,
-    /// None for a reset: it begins a new one.
-    set_aside: Option<Manifest>,
-}
-
-impl Trees {
-    fn of(card: &Card, case: &Case) -> Result<Self> {
-        let upper = card.mount(3)?;
-        let aside = upper.path().join(format!("burnonce/generations/{}/overlay", case.generations.0));
-        let set_aside = if aside.exists() { Some(tree::manifest(&aside)?) } else { None };
-        Ok(Self { in_use: tree::manifest(&upper.path().join("overlay"))?, set_aside })
-    }
-}
-
 /// The guard brings the card to its end: all of the old generation is set aside, the new one in use, the request done.
 fn finishes(card: &Card, trees: &Trees, case: &Case) -> Result<()> {
-    let (new, old) = case.generations;
     let report = native::guard(card)?;
     ensure!(report["verdict"] == "upper", "the guard says {report:#}");
     native::check_upper(card)?;
-    let upper = card.mount(3)?;
-    let state: serde_json::Value = serde_json::from_str(&upper.text("burnonce/state.json")?)?;
-    ensure!(state["generation"] == new && state["request"].is_null(), "{state:#}");
-    ensure!(state["last"]["refused"].is_null() && state["last"]["kind"].is_string(), "{state:#}");
-    let set_aside: Vec<_> = state["set_aside"].as_array().into_iter().flatten().map(|g| g["number"].as_u64()).collect();
-    let aside = upper.path().join(format!("burnonce/generations/{old}/overlay"));
-    if case.room {
-        ensure!(set_aside == [Some(u64::from(old))], "{state:#}");
-    }
-    if case.room || aside.exists() {
-        let aside = tree::manifest(&aside)?;
-        ensure!(
-            aside == trees.in_use,
-            "what was set aside differs in {:?}",
-            tree::disagreements(&trees.in_use, &aside)
-        );
-    }
-    let now = tree::manifest(&upper.path().join("overlay"))?;
-    match &trees.set_aside {
-        Some(before) => ensure!(now == *before, "what came back differs in {:?}", tree::disagreements(before, &now)),
-        None => {
-            let paths: Vec<_> = now.keys().map(|path| path.display().to_string()).collect();
-            ensure!(paths == case.kept, "the new generation begins with {paths:?}");
-        }
-    }
-    ensure!(upper.has("overlay-workdir/_"), "there is no work directory");
-    ensure!(!upper.has("burnonce/next"), "burnonce/next is still there");
-    Ok(())
+    trees.are_swapped(card.mount(3)?.path(), &case.swap)
 }
 
 /// Makes the bytes in `range` of `to` those of `from` again.
