@@ -33,7 +33,13 @@ merge() {
     done
 }
 
-[ $# != 0 ] || set -- tests/fuzz/corpus/*
+# What docs/reliability.md shows, a line of JSON for each target; it is made anew by a run of all.
+figures=$target/fuzz-figures.json
+[ $# != 0 ] || { set -- tests/fuzz/corpus/* && rm -f "$figures"; }
+figure() {
+    local done='s/^Done \([0-9]*\) runs in \([0-9]*\) second.*/"executions":\1,"seconds":\2/p'
+    printf '{"what":"%s",%s,"crashes":0}\n' "$name" "$(sed -n "$done" "$results/$name.log")" >>"$figures"
+}
 failed=()
 for name in "$@"; do
     name=${name##*/}
@@ -44,6 +50,7 @@ for name in "$@"; do
         -artifact_prefix="$crashes/" "$found" "$corpus" >"$results/$name.log" 2>&1; then
         printf '%-12s %s; %s\n' "$name" "$(sed -n 's/^Done //p' "$results/$name.log")" \
             "$(sed -n 's/.*\(cov: [0-9]* ft: [0-9]*\).*/\1/p' "$results/$name.log" | tail -n 1)"
+        figure
         [ -z "${FUZZ_MERGE:-}" ] || merge "$FUZZ_MERGE"
     else
         failed+=("$name")

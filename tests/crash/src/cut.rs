@@ -40,7 +40,8 @@ impl Log {
     fn tears(&self, number: usize, most: usize, dice: &mut Dice) -> Vec<usize> {
         let write = &self.writes[number];
         let all = 1..write.data.len() / SECTOR as usize;
-        let mut some: Vec<usize> = all.filter(|&sectors| !splits_superblock(write, sectors)).collect();
+        let mut some: Vec<usize> =
+            all.filter(|&sectors| !splits_superblock(write, sectors) && !splits_gpt(write, sectors)).collect();
         while some.len() > most {
             some.swap_remove(dice.below(some.len() as u64) as usize);
         }
@@ -128,6 +129,14 @@ fn splits_superblock(write: &Write, sectors: usize) -> bool {
     let first = (sectors - 1) * SECTOR as usize;
     let magic = &write.data[first + MAGIC.0..][..2];
     (write.offset + first as u64) % 4096 == 1024 && magic == MAGIC.1
+}
+
+/// Whether a GPT's primary header would arrive without the entries behind it, which its checksum is over: these are sectors of one write
+/// within 4 KiB, and no order of them would be better. Linux then looks for no backup, whatever has written it.
+fn splits_gpt(write: &Write, sectors: usize) -> bool {
+    let Some(header) = SECTOR.checked_sub(write.offset) else { return false };
+    let begins = usize::try_from(header).ok().and_then(|at| write.data.get(at..at + 8));
+    begins == Some(b"EFI PART") && sectors as u64 * SECTOR > header
 }
 
 impl Cut {
@@ -243,6 +252,18 @@ mod tests {
             let log = Log::new(vec![Entry::Write(Write { offset, data: data.clone() })]);
             assert_eq!(log.tears(0, 9, &mut Dice::new(1)), expected);
         }
+    }
+
+    #[test]
+    fn a_header_of_a_gpt_does_not_come_without_its_entries() {
+        let mut data = vec![1; 2048];
+        data[512..520].copy_from_slice(b"EFI PART");
+        for (offset, expected) in [(0, vec![1]), (512, vec![1, 2, 3]), (4096, vec![1, 2, 3])] {
+            let log = Log::new(vec![Entry::Write(Write { offset, data: data.clone() })]);
+            assert_eq!(log.tears(0, 9, &mut Dice::new(1)), expected);
+        }
+        let log = Log::new(vec![Entry::Write(Write { offset: 512, data: data[512..].to_vec() })]);
+        assert_eq!(log.tears(0, 9, &mut Dice::new(1)), [0; 0]);
     }
 
     #[test]

@@ -63,6 +63,9 @@ const NOT_COVERED: &str = "\
   in place whenever any ext4 is mounted for writing or unmounted. A card that stores the one sector and not the other leaves a
   file system that is not mounted before `e2fsck -b 32768` has been run by hand: the root of any image, with or without burnonce.
   Torn writes are therefore tried at every other place, but not in the middle of a superblock. Flash is written in pages of 4 KiB and more.
+* **A primary GPT torn in itself**, for the same reason: its header has a checksum over the entries behind it. burnonce writes both as one
+  write within 4 KiB, the backup being sound by then; a card that stores the header alone leaves a table that Linux does not read before
+  `gdisk` has taken the backup. An MBR, which images for Pis have, is one sector.
 * **Writes of a node at work.** Between the boots, the upper is an ext4 like any other: what a program has not flushed when the power
   goes may be lost, as on every system. The guard has it checked.
 * **The boot partition of a running node** is a FAT, which has no journal. burnonce writes to it only where the owner asks for

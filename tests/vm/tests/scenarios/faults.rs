@@ -3,17 +3,18 @@
 use anyhow::{Context, ensure};
 use burnonce_vm::{Recipe, checks, damage, scenario};
 
-/// The partition is gone from the table.
+/// Nothing of it can be recognised. (One that is gone from the table is made anew: see `shorter_card`.)
 #[test]
-fn upper_missing() {
-    scenario("upper_missing", |bed| {
+fn upper_unrecognised() {
+    scenario("upper_unrecognised", |bed| {
         let image = Recipe::stock().make()?;
         let mut node = bed.node(bed.converted(&image)?);
-        node.card.delete_partitions(&["3"])?;
+        damage::zero_superblock(&node.card)?;
         let before = checks::burned(&node.card)?;
         ensure!(node.settle(1)? == 1);
         checks::is_on_memory(&node)?;
         checks::says(&node, 1, "runs on memory")?;
+        checks::says(&node, 1, "burnonce repartition --use 3")?;
         let login = node.login()?;
         ensure!(login.contains("memory"), "a login shows {login:?}");
         node.shutdown()?;
