@@ -10,7 +10,7 @@ fn shortened() {
     scenario("crash-shortened", |bed| {
         let (image, gpt) = (Recipe::stock().make()?, Recipe::stock().gpt().make()?);
         let seed = writes::seed("crash-shortened")?;
-        let extent = Extent { amount: Amount { subsets: 1, torn: 0 }, boots: 5 };
+        let extent = Extent { amount: Amount { subsets: 2, torn: 0 }, boots: 5 };
         let outcome = proof::run(bed, &proof::native(&image, &gpt), extent, seed)?;
         let total = outcome.total();
         println!(
