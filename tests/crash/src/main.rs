@@ -15,7 +15,7 @@ use burnonce_crash::report::Report;
 use burnonce_vm::writes::{self, Dice};
 use burnonce_vm::{Bed, Recipe, host, image};
 
-const EXTENT: Extent = Extent { amount: Amount { subsets: 4, torn: 2 }, boots: 25 };
+const EXTENT: Extent = Extent { amount: Amount { subsets: 3, torn: 1 }, boots: 25 };
 
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
