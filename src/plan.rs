@@ -67,6 +67,11 @@ pub fn decide(seen: &Observation, loaded: &anyhow::Result<Config>) -> Result<Pla
     };
     match planned {
         Ok(mut plan) if !matches!(plan.purpose, Purpose::Convert | Purpose::Prepare { .. }) => {
+            // How far the upper is to grow is not known either.
+            if plan.purpose == Purpose::Grow {
+                plan = Plan { steps: Vec::new(), ..plan };
+                plan.purpose = Purpose::Nothing;
+            }
             plan.notes.push(format!("a mistake in the configuration, which changes nothing in this boot: {error}"));
             Ok(plan)
         }

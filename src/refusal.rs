@@ -132,7 +132,7 @@ impl fmt::Display for Refusal {
                  Delete one of the two partitions and restart"
             ),
             Refusal::SoundUpper { device, number, why } => {
-                write!(f, "/dev/{device} holds what this node has written, and it can be read")?;
+                write!(f, "/dev/{device} is marked as made by burnonce, and what is on it can be read")?;
                 why.as_ref().map_or(Ok(()), |why| write!(f, ", though this boot could not use it: {why}"))?;
                 write!(f, ". To give it up, name it: `burnonce repartition --use {number}`")
             }

@@ -67,7 +67,17 @@ fn question(plan: &Plan) -> String {
         Step::RemovePartition { device, what, .. } => Some(format!("What is lost: /dev/{device} ({what}).\n")),
         _ => None,
     });
-    lost.unwrap_or_else(|| "Nothing is lost by it: it happens in free space.\n".to_owned())
+    let mut text = lost.unwrap_or_else(|| "Nothing is lost by it: it happens in free space.\n".to_owned());
+    text += match plan.purpose {
+        Purpose::MakeWay => {
+            "If /etc/fstab names that partition, take the line out first: a boot waits for what it names.\n"
+        }
+        Purpose::Remake { .. } => {
+            "The node begins as freshly burned. What an earlier first boot consumed from the boot partition is not put back.\n"
+        }
+        _ => "",
+    };
+    text
 }
 
 #[cfg(test)]
@@ -76,7 +86,7 @@ mod tests {
 
     #[test]
     fn the_question_names_what_is_lost() {
-        let plan = Plan { purpose: Purpose::MakeWay, steps: Vec::new(), notes: Vec::new() };
+        let plan = Plan { purpose: Purpose::Grow, steps: Vec::new(), notes: Vec::new() };
         assert_eq!(question(&plan), "Nothing is lost by it: it happens in free space.\n");
         let table = crate::table::Table {
             scheme: crate::table::Scheme::Mbr { signature: 1 },
@@ -88,7 +98,12 @@ mod tests {
         };
         let what = "8 GiB, an ext4 file system labelled \"data\"".to_owned();
         let remove = Step::RemovePartition { device: "sda3".to_owned(), number: 3, what, before: table };
-        let plan = Plan { steps: vec![remove], ..plan };
-        assert_eq!(question(&plan), "What is lost: /dev/sda3 (8 GiB, an ext4 file system labelled \"data\").\n");
+        let plan = Plan { purpose: Purpose::MakeWay, steps: vec![remove], ..plan };
+        let text = question(&plan);
+        assert!(
+            text.starts_with("What is lost: /dev/sda3 (8 GiB, an ext4 file system labelled \"data\").\n"),
+            "{text}"
+        );
+        assert!(text.contains("/etc/fstab"), "{text}");
     }
 }

@@ -9,7 +9,6 @@ use crate::guard::report::Verdict;
 use crate::observation::{Disk, Observation, Place, Root};
 use crate::overlay::Configuration;
 use crate::refusal::{Refusal, describe};
-use crate::state;
 use crate::step::{Plan, Purpose, Step};
 use crate::table::{self, Change, Partition, Table};
 use crate::units::{Lba, Sectors};
@@ -33,7 +32,7 @@ pub fn repartition(seen: &Observation, config: &Config, number: Option<u32>) -> 
 /// What is in the place of the new upper.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Old {
-    /// Nothing, or a partition of ours with nothing on it.
+    /// Nothing.
     Nothing,
     /// An upper that reaches past the end of the card.
     CutShort,
@@ -106,7 +105,7 @@ fn anew(seen: &Observation, config: &Config, named: Option<u32>) -> Result<Anew,
     let (disk, root, uuid) = converted(seen)?;
     let (whole, mut table) = on_the_card(disk)?;
     kernel_agrees(disk, &table, root)?;
-    let (old, gone) = find(seen, disk, whole, &table, (root, uuid), named)?;
+    let (old, gone) = find(seen, disk, whole, &table, root, named)?;
     let mut steps = Vec::new();
     // What the kernel knows of the old one is dealt with when that is taken away.
     let mut without = disk.clone();
@@ -170,7 +169,7 @@ fn find<'a>(
     disk: &Disk,
     whole: &'a Table,
     table: &Table,
-    (root, uuid): (u32, &str),
+    root: u32,
     named: Option<u32>,
 ) -> Result<(Old, Option<&'a Partition>), Refusal> {
     if let Some(number) = named {
@@ -186,8 +185,7 @@ fn find<'a>(
     let is_cut = ours.is_some_and(|ours| table.partitions.iter().all(|p| p.number != ours.number));
     Ok(match ours {
         Some(_) if is_cut => (Old::CutShort, ours),
-        Some(partition) if *content(disk, partition) == Content::Blank => (Old::Nothing, ours),
-        Some(partition) if is_sound(disk, partition, uuid) => {
+        Some(partition) if can_be_read(disk, partition) => {
             let (device, number) = (disk.partition_name(partition.number), partition.number);
             return Err(Refusal::SoundUpper { device, number, why: said_in_initramfs(seen).0 });
         }
@@ -196,13 +194,12 @@ fn find<'a>(
     })
 }
 
-/// Whether an upper of ours, which this boot does not run on, can be read and was made for this image: then only its owner gives it up, by its
-/// number. That no room is left on it, or that the guard was not asked, is no reason to.
-fn is_sound(disk: &Disk, partition: &Partition, uuid: &str) -> bool {
+/// Whether files of a partition of ours, which this boot does not run on, can be read: then only its owner gives it up, by its number. That
+/// no room is left on it, that it is another image's, or that the guard was not asked, is no reason to.
+fn can_be_read(disk: &Disk, partition: &Partition) -> bool {
     match content(disk, partition) {
-        Content::Ext(Superblock { size, owner: Owner::Ours { state, .. }, .. }) => {
+        Content::Ext(Superblock { size, owner: Owner::Ours { .. } | Owner::Files { .. }, .. }) => {
             *size <= partition.sectors.to_bytes(disk.sector_size)
-                && state::parse(state).is_ok_and(|state| state.made_for == uuid)
         }
         _ => false,
     }
@@ -295,10 +292,7 @@ fn reason(seen: &Observation, disk: &Disk, old: Old, gone: Option<&Partition>) -
                 disk.sectors.to_bytes(disk.sector_size)
             )
         }
-        (Old::Nothing, None) => format!("the node is converted, but no partition of /dev/{} is its upper", disk.name),
-        (Old::Nothing, Some(partition)) => {
-            format!("the upper's partition /dev/{} is empty", disk.partition_name(partition.number))
-        }
+        (Old::Nothing, _) => format!("the node is converted, but no partition of /dev/{} is its upper", disk.name),
         (_, Some(partition)) => {
             said.unwrap_or_else(|| format!("/dev/{} is not to be used as it is", disk.partition_name(partition.number)))
         }
