@@ -3,6 +3,7 @@
 # beside crashes stays in target/fuzzing/found/TARGET, from which the next run goes on, too. With FUZZ_MERGE=N, the corpus then takes of
 # it the N files of at most 8 KiB that together reach most of what nothing in the corpus does.
 set -euo pipefail
+shopt -s nullglob
 export LC_ALL=C
 cd "$(dirname "$0")/../.."
 
@@ -54,8 +55,8 @@ for name in "$@"; do
         [ -z "${FUZZ_MERGE:-}" ] || merge "$FUZZ_MERGE"
     else
         failed+=("$name")
-        printf '%-12s FAILED: %s\n' "$name" "$(grep -m 1 -A 1 -e 'panicked at' -e 'ERROR: libFuzzer' "$results/$name.log" | tr '\n' ' ')"
-        echo "  the log: $results/$name.log; to repeat it:"
+        printf '%-12s FAILED: %s\n' "$name" "$(grep -m 1 -A 1 -e 'panicked at' -e 'libFuzzer:' "$results/$name.log" | tr '\n' ' ')"
+        echo "  the log: $results/$name.log; what to repeat it with (nothing, where it was interrupted):"
         for crash in "$crashes"/*; do
             echo "  BURNONCE_FUZZ=$name $program $crash"
         done
