@@ -17,7 +17,7 @@ use std::time::Duration;
 mod others;
 
 /// Sysfs counts in sectors of this many bytes, whatever the disk (Documentation/ABI/stable/sysfs-block).
-const SYSFS_SECTOR: u64 = 512;
+pub(crate) const SYSFS_SECTOR: u64 = 512;
 /// How much of overlayroot's log is kept: its end says what failed.
 const LOG_LINES: usize = 40;
 

@@ -137,11 +137,9 @@ fn one(seen: Seen, disk: &str) -> Result<Found, Problem> {
 /// # Errors
 /// It is not, and by how much.
 pub fn whole(lower: &Lower, found: &Found) -> Result<(), Problem> {
-    /// Sysfs counts in sectors of this many bytes (Documentation/ABI/stable/sysfs-block).
-    const SYSFS_SECTOR: u64 = 512;
     // Where that cannot be read, the mount says what is wrong.
     let Ok(sectors) = observe::read_number(&lower.disk.join(&found.name).join("size")) else { return Ok(()) };
-    let there = Bytes(sectors.saturating_mul(SYSFS_SECTOR));
+    let there = Bytes(sectors.saturating_mul(observe::SYSFS_SECTOR));
     let size = found.glance.size;
     if size <= there {
         return Ok(());
