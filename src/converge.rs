@@ -228,7 +228,7 @@ fn pursue(
             }
         }
         // Only `burnonce repartition` plans that.
-        Purpose::MakeWay => Ok((Exit::Refused, "refused", "a partition is in the way".to_owned())),
+        Purpose::MakeWay { .. } => Ok((Exit::Refused, "refused", "a partition is in the way".to_owned())),
         Purpose::Degraded { reasons, remedy } => {
             say_degraded(options.root, reasons, remedy, console);
             if let Err(error) = carry_out(plan, seen, config, options, console) {

@@ -25,6 +25,7 @@ pub mod converge;
 pub mod diff;
 pub mod files;
 pub mod filesystem;
+mod fstab;
 pub mod generations;
 pub mod guard;
 pub mod hold;

@@ -216,6 +216,11 @@ impl Disk {
         let separator = if self.name.ends_with(|c: char| c.is_ascii_digit()) { "p" } else { "" };
         format!("{}{separator}{number}", self.name)
     }
+
+    /// What partition `number` holds, where that was looked at.
+    pub fn content(&self, number: u32) -> &Content {
+        self.contents.iter().find(|held| held.number == number).map_or(&Content::Unknown, |held| &held.content)
+    }
 }
 
 #[cfg(test)]

@@ -129,12 +129,12 @@ impl fmt::Display for Refusal {
             Refusal::TwoUppers { first, second } => write!(
                 f,
                 "/dev/{first} and /dev/{second} are both labelled `burnonce`; which one is right is not for burnonce to guess. \
-                 Delete one of the two partitions and restart"
+                 Give the wrong one up by its number, `burnonce repartition --use N`"
             ),
             Refusal::SoundUpper { device, number, why } => {
                 write!(f, "/dev/{device} is marked as made by burnonce, and what is on it can be read")?;
                 why.as_ref().map_or(Ok(()), |why| write!(f, ", though this boot could not use it: {why}"))?;
-                write!(f, ". To give it up, name it: `burnonce repartition --use {number}`")
+                write!(f, ". A restart tries it again. To give it up, name it: `burnonce repartition --use {number}`")
             }
             Refusal::UnusableUpper { device, number, why } => write!(
                 f,

@@ -4,11 +4,11 @@
 use crate::config;
 use crate::console::Console;
 use crate::converge::{self, Options};
-use crate::observation::Observation;
+use crate::observation::{Observation, Root};
 use crate::output::{print, tell};
 use crate::reset::node::{Refused, confirm, need_terminal, refuse};
 use crate::step::{Plan, Purpose, Step};
-use crate::{Exit, command::Program, files, maintain, observe, plan, preview};
+use crate::{Exit, command::Program, files, fstab, maintain, observe, overlay, plan, preview};
 use anyhow::{Context, Result};
 use std::path::Path;
 use std::time::Instant;
@@ -32,10 +32,11 @@ fn repartition(root: &Path, number: Option<u32>, no_reboot: bool, yes: bool) -> 
     let seen = observe::observe(root, &config)?;
     let plan = plan::repartition(&seen, &config, number).map_err(refuse)?;
     print(preview::to_text(&seen, &Ok(plan.clone()))?);
-    if !matches!(plan.purpose, Purpose::Remake { .. } | Purpose::MakeWay | Purpose::Grow) {
+    if !matches!(plan.purpose, Purpose::Remake { .. } | Purpose::MakeWay { .. } | Purpose::Grow) {
         print("burnonce repartition has nothing to do.\n");
         return Ok(Exit::Done);
     }
+    need_unnamed(root, &seen, &plan)?;
     if !yes {
         need_terminal()?;
         confirm(&question(&plan))?;
@@ -61,6 +62,31 @@ fn carry_out(root: &Path, plan: &Plan, seen: &Observation, config: &config::Conf
     Ok(Exit::Done)
 }
 
+/// Refuses to take a partition away that `/etc/fstab` of the image names: a boot waits for it, and ends in emergency mode where it does not
+/// come; and the new upper can have the name that the old partition had.
+fn need_unnamed(root: &Path, seen: &Observation, plan: &Plan) -> Result<()> {
+    let overlaid = matches!(seen.root, Root::Overlay { .. });
+    let tree = if overlaid { files::below(root, overlay::LOWER) } else { root.to_owned() };
+    let removed = plan.steps.iter().filter_map(|step| match step {
+        Step::RemovePartition { device, .. } => Some(device),
+        _ => None,
+    });
+    for device in removed {
+        let device = format!("/dev/{device}");
+        let Some(target) = fstab::target_of(&tree, &device)? else { continue };
+        let first = if overlaid {
+            "add `burnonce=off` to cmdline.txt on the boot partition and restart, so that the image can be changed; "
+        } else {
+            ""
+        };
+        return Err(refuse(format!(
+            "/etc/fstab of the image has a line for {device} ({target}), and without that partition the next boot would wait for it in \
+             vain. What to do: {first}take the line out, and run this again"
+        )));
+    }
+    Ok(())
+}
+
 /// What the owner is asked.
 fn question(plan: &Plan) -> String {
     let lost = plan.steps.iter().find_map(|step| match step {
@@ -68,15 +94,9 @@ fn question(plan: &Plan) -> String {
         _ => None,
     });
     let mut text = lost.unwrap_or_else(|| "Nothing is lost by it: it happens in free space.\n".to_owned());
-    text += match plan.purpose {
-        Purpose::MakeWay => {
-            "If /etc/fstab names that partition, take the line out first: a boot waits for what it names.\n"
-        }
-        Purpose::Remake { .. } => {
-            "The node begins as freshly burned. What an earlier first boot consumed from the boot partition is not put back.\n"
-        }
-        _ => "",
-    };
+    if matches!(plan.purpose, Purpose::Remake { .. }) {
+        text += "The node begins as freshly burned. What an earlier first boot consumed from the boot partition is not put back.\n";
+    }
     text
 }
 
@@ -98,12 +118,7 @@ mod tests {
         };
         let what = "8 GiB, an ext4 file system labelled \"data\"".to_owned();
         let remove = Step::RemovePartition { device: "sda3".to_owned(), number: 3, what, before: table };
-        let plan = Plan { purpose: Purpose::MakeWay, steps: vec![remove], ..plan };
-        let text = question(&plan);
-        assert!(
-            text.starts_with("What is lost: /dev/sda3 (8 GiB, an ext4 file system labelled \"data\").\n"),
-            "{text}"
-        );
-        assert!(text.contains("/etc/fstab"), "{text}");
+        let plan = Plan { purpose: Purpose::MakeWay { then: String::new() }, steps: vec![remove], ..plan };
+        assert_eq!(question(&plan), "What is lost: /dev/sda3 (8 GiB, an ext4 file system labelled \"data\").\n");
     }
 }

@@ -201,8 +201,11 @@ pub enum Purpose {
         /// Why, each a sentence.
         reasons: Vec<String>,
     },
-    /// The node is not converted: a partition makes way, and the next boot converts.
-    MakeWay,
+    /// A partition that keeps the node from its upper makes way, and that is all.
+    MakeWay {
+        /// What comes after that, as a sentence.
+        then: String,
+    },
     /// The overlay is up, on a card that is larger than the one that it was made for.
     Grow,
     /// The overlay was configured and is not what was configured. Nothing is restarted for it.
@@ -270,7 +273,7 @@ impl fmt::Display for Plan {
                 reasons.iter().try_for_each(|r| writeln!(f, "  - {r}"))?;
                 writeln!(f, "A new one is made, and what was written so far is not in it:")?;
             }
-            Purpose::MakeWay => writeln!(f, "A partition makes way for the upper:")?,
+            Purpose::MakeWay { .. } => writeln!(f, "A partition makes way for the upper:")?,
             Purpose::Degraded { reasons, remedy } => {
                 writeln!(f, "Degraded:")?;
                 reasons.iter().try_for_each(|r| writeln!(f, "  - {r}"))?;
@@ -286,8 +289,8 @@ impl fmt::Display for Plan {
         for (number, step) in (1..).zip(&self.steps) {
             writeln!(f, "  {number}. {step}")?;
         }
-        if self.purpose == Purpose::MakeWay {
-            writeln!(f, "and the next boot converts the node.")?;
+        if let Purpose::MakeWay { then } = &self.purpose {
+            writeln!(f, "and {then}.")?;
         }
         if matches!(self.purpose, Purpose::Prepare { .. }) {
             writeln!(f, "and the boot after that converts the node.")?;

@@ -205,8 +205,8 @@ impl Guard<'_> {
             }
             OnFailure::Stop => (
                 Verdict::Stop,
-                "The boot ends here (overlay.on_failure: stop). To boot the image itself, add burnonce=off to cmdline.txt on \
-                 the boot partition.",
+                "The boot ends here (overlay.on_failure: stop). For what follows, boot the image itself: add burnonce=off to \
+                 cmdline.txt on the boot partition.",
             ),
         };
         self.log.error(&problem.why);

@@ -2,7 +2,7 @@
 //! asks for it. And a node that is not converted, where a partition that the owner gives up makes way.
 
 use super::upper::{Upper, behind_root, make_upper, table_notes};
-use super::{LABEL, MAX_ATTEMPTS, empty, kernel_agrees, notes, plan, said_in_initramfs};
+use super::{LABEL, MAX_ATTEMPTS, kernel_agrees, notes, plan, said_in_initramfs};
 use crate::config::{Config, Truncated};
 use crate::filesystem::{Content, Owner, Superblock};
 use crate::guard::report::Verdict;
@@ -24,8 +24,10 @@ pub fn repartition(seen: &Observation, config: &Config, number: Option<u32>) -> 
             Err(Refusal::UpperInUse { device: upper.clone() })
         }
         (Root::Overlay { upper: Some(_), .. }, Configuration::Complete(_), None) => plan(seen, config),
-        (_, Configuration::Complete(_), _) => anew(seen, config, number).map(|anew| anew.plan),
-        _ => make_way(seen, config, number),
+        (_, Configuration::Complete(_), Some(number)) => give_up(seen, config, number),
+        (_, Configuration::Complete(_), None) => anew(seen, config, None).map(|anew| anew.plan),
+        (_, _, Some(number)) => make_way(seen, config, number),
+        (_, _, None) => plan(seen, config),
     }
 }
 
@@ -84,8 +86,12 @@ pub(super) fn advice(seen: &Observation, config: &Config) -> Option<(String, Str
         Err(Refusal::SoundUpper { number, .. }) => {
             Some((said?, format!("{}; or give up what was written: `burnonce repartition --use {number}`", remedy?)))
         }
-        // What nobody can say is no reason to give anything up.
-        Ok(Anew { old: Old::Ours, .. }) => Some((said?, format!("{}; or give up what was written and {NEW}", remedy?))),
+        // What nobody can say is no reason to give anything up. The guard itself may have named the command.
+        Ok(Anew { old: Old::Ours, .. }) => {
+            let remedy = remedy?;
+            let named = remedy.contains("burnonce repartition");
+            Some((said?, if named { remedy } else { format!("{remedy}; or give up what was written and {NEW}") }))
+        }
         Err(Refusal::NoFreeSpace { .. }) if seen.disk.as_ref()?.cut_short.is_some() => Some((
             format!("{}; the rest of this card has no room for a new upper", why()),
             "copy the original onto a card that is as large as its own".to_owned(),
@@ -105,7 +111,10 @@ fn anew(seen: &Observation, config: &Config, named: Option<u32>) -> Result<Anew,
     let (disk, root, uuid) = converted(seen)?;
     let (whole, mut table) = on_the_card(disk)?;
     kernel_agrees(disk, &table, root)?;
-    let (old, gone) = find(seen, disk, whole, &table, root, named)?;
+    let (old, gone) = match named {
+        Some(number) => (Old::Named, Some(owners_choice(disk, whole, root, number)?)),
+        None => find(seen, disk, whole, &table, root)?,
+    };
     let mut steps = Vec::new();
     // What the kernel knows of the old one is dealt with when that is taken away.
     let mut without = disk.clone();
@@ -170,17 +179,7 @@ fn find<'a>(
     whole: &'a Table,
     table: &Table,
     root: u32,
-    named: Option<u32>,
 ) -> Result<(Old, Option<&'a Partition>), Refusal> {
-    if let Some(number) = named {
-        let partition = owners_choice(disk, whole, root, number)?;
-        // The guard would find two.
-        if let Some(other) = others(disk, whole, root, Some(number))? {
-            let why = format!("would make way for a second upper beside /dev/{}", disk.partition_name(other.number));
-            return Err(Refusal::NotToUse { disk: disk.name.clone(), number, why });
-        }
-        return Ok((Old::Named, Some(partition)));
-    }
     let ours = others(disk, whole, root, None)?;
     let is_cut = ours.is_some_and(|ours| table.partitions.iter().all(|p| p.number != ours.number));
     Ok(match ours {
@@ -197,7 +196,7 @@ fn find<'a>(
 /// Whether files of a partition of ours, which this boot does not run on, can be read: then only its owner gives it up, by its number. That
 /// no room is left on it, that it is another image's, or that the guard was not asked, is no reason to.
 fn can_be_read(disk: &Disk, partition: &Partition) -> bool {
-    match content(disk, partition) {
+    match disk.content(partition.number) {
         Content::Ext(Superblock { size, owner: Owner::Ours { .. } | Owner::Files { .. }, .. }) => {
             *size <= partition.sectors.to_bytes(disk.sector_size)
         }
@@ -211,7 +210,7 @@ fn others<'a>(disk: &Disk, table: &'a Table, root: u32, goes: Option<u32>) -> Re
     let mut found: Option<&Partition> = None;
     for partition in table.partitions.iter().filter(|p| p.number != root && Some(p.number) != goes) {
         let device = disk.partition_name(partition.number);
-        match content(disk, partition) {
+        match disk.content(partition.number) {
             _ if is_ours(disk, partition) => {
                 if let Some(first) = found {
                     return Err(Refusal::TwoUppers { first: disk.partition_name(first.number), second: device });
@@ -230,13 +229,9 @@ fn others<'a>(disk: &Disk, table: &'a Table, root: u32, goes: Option<u32>) -> Re
     Ok(found)
 }
 
-fn content<'a>(disk: &'a Disk, partition: &Partition) -> &'a Content {
-    disk.contents.iter().find(|held| held.number == partition.number).map_or(&Content::Unknown, |held| &held.content)
-}
-
 /// Whether burnonce made it, by its label, its state, or the name in the table; or nothing of it is on this card.
 fn is_ours(disk: &Disk, partition: &Partition) -> bool {
-    match content(disk, partition) {
+    match disk.content(partition.number) {
         Content::Ext(Superblock { label, owner, .. }) => label == LABEL || matches!(owner, Owner::Ours { .. }),
         Content::Blank => partition.name.as_deref() == Some(LABEL),
         _ => partition.start.0 >= disk.sectors.0,
@@ -268,7 +263,7 @@ fn removed(disk: &Disk, table: &Table, number: u32) -> Result<Table, Refusal> {
 /// What is lost with a partition, in words.
 fn holds(disk: &Disk, partition: &Partition) -> String {
     let length = partition.sectors.to_bytes(disk.sector_size);
-    let what = match content(disk, partition) {
+    let what = match disk.content(partition.number) {
         _ if partition.start.0 >= disk.sectors.0 => "nothing of it is on this card".to_owned(),
         Content::Ext(Superblock { owner: Owner::Ours { used: true, .. }, .. }) => {
             "the upper, with all that this node has written".to_owned()
@@ -300,12 +295,31 @@ fn reason(seen: &Observation, disk: &Disk, old: Old, gone: Option<&Partition>) -
     }
 }
 
-/// Takes the partition away that keeps a node from being converted. Not where the node would not be converted for all that.
-fn make_way(seen: &Observation, config: &Config, named: Option<u32>) -> Result<Plan, Refusal> {
-    let planned = plan(seen, config);
-    let (Place::Partition { number: root, .. }, Some(disk)) = (&seen.lower, &seen.disk) else { return planned };
-    let Ok(table) = &disk.table else { return planned };
-    let Some(number) = named else { return planned };
+/// Of a node that is converted, takes the partition away that its owner has named, and makes a new upper in its place; where another
+/// upper, or more that is in the way, stays, does only the first.
+fn give_up(seen: &Observation, config: &Config, number: u32) -> Result<Plan, Refusal> {
+    let (disk, root, _) = converted(seen)?;
+    let (whole, _) = on_the_card(disk)?;
+    kernel_agrees(disk, whole, root)?;
+    let partition = owners_choice(disk, whole, root, number)?;
+    let then = match others(disk, whole, root, Some(number)) {
+        Ok(None) => return anew(seen, config, Some(number)).map(|anew| anew.plan),
+        Ok(Some(upper)) => {
+            format!("the next boot looks for the upper on /dev/{}", disk.partition_name(upper.number))
+        }
+        Err(next @ (Refusal::ForeignPartition { .. } | Refusal::TwoUppers { .. })) => still_in_the_way(&next),
+        Err(refusal) => return Err(refusal),
+    };
+    Ok(way(disk, whole, partition, then, Vec::new()))
+}
+
+/// Takes the partition away that keeps a node from being converted. Not where the node would not be converted for all that, unless what
+/// keeps it then is one more such partition.
+fn make_way(seen: &Observation, config: &Config, number: u32) -> Result<Plan, Refusal> {
+    let (Place::Partition { number: root, .. }, Some(disk)) = (&seen.lower, &seen.disk) else {
+        return plan(seen, config);
+    };
+    let Ok(table) = &disk.table else { return plan(seen, config) };
     let partition = owners_choice(disk, table, *root, number)?;
     let mut after = seen.clone();
     let without = removed(disk, table, number)?;
@@ -314,15 +328,26 @@ fn make_way(seen: &Observation, config: &Config, named: Option<u32>) -> Result<P
         disk.contents.retain(|held| held.number != number);
         disk.table = Ok(without);
     }
-    let next = plan(&after, config)?;
-    if !matches!(next.purpose, Purpose::Convert | Purpose::Prepare { .. }) {
-        return Ok(next);
-    }
-    let remove = Step::RemovePartition {
-        device: disk.partition_name(number),
-        number,
-        what: holds(disk, partition),
-        before: table.clone(),
+    let (then, notes) = match plan(&after, config) {
+        Ok(next) if matches!(next.purpose, Purpose::Convert | Purpose::Prepare { .. }) => {
+            ("the next boot converts the node".to_owned(), next.notes)
+        }
+        Err(next @ (Refusal::ForeignPartition { .. } | Refusal::TwoUppers { .. } | Refusal::UnusableUpper { .. })) => {
+            (still_in_the_way(&next), Vec::new())
+        }
+        next => return next,
     };
-    Ok(Plan { steps: vec![remove, Step::Reboot], notes: next.notes, ..empty(Purpose::MakeWay) })
+    Ok(way(disk, table, partition, then, notes))
+}
+
+fn still_in_the_way(next: &Refusal) -> String {
+    format!("then there is one more thing in the way: {next}")
+}
+
+/// The plan that takes one partition away, and nothing else.
+fn way(disk: &Disk, table: &Table, partition: &Partition, then: String, notes: Vec<String>) -> Plan {
+    let number = partition.number;
+    let device = disk.partition_name(number);
+    let remove = Step::RemovePartition { device, number, what: holds(disk, partition), before: table.clone() };
+    Plan { purpose: Purpose::MakeWay { then }, steps: vec![remove, Step::Reboot], notes }
 }

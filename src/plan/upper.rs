@@ -38,9 +38,7 @@ pub(super) fn find_upper<'a>(disk: &Disk, table: &'a Table, root: u32, lower_uui
     let behind: Vec<u32> = behind_root(table, root).map(|p| p.number).collect();
     for partition in table.partitions.iter().filter(|p| p.number != root) {
         let device = disk.partition_name(partition.number);
-        let content =
-            disk.contents.iter().find(|h| h.number == partition.number).map_or(&Content::Unknown, |h| &h.content);
-        let this = match content {
+        let this = match disk.content(partition.number) {
             Content::Ext(superblock @ Superblock { owner: Owner::Ours { state, used }, .. }) => {
                 usable(&device, superblock, (state, *used), partition.sectors.to_bytes(table.sector_size), lower_uuid)
                     .map_err(|why| Refusal::UnusableUpper { device: device.clone(), number: partition.number, why })?;

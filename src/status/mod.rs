@@ -235,7 +235,7 @@ fn judge(
             let remedy = "restart: the next boot makes a new upper. To do it now, run `burnonce repartition`";
             (Health::Degraded, reasons.into_iter().chain(plan.notes).collect(), Some(remedy.to_owned()))
         }
-        Purpose::Convert | Purpose::Prepare { .. } | Purpose::MakeWay => {
+        Purpose::Convert | Purpose::Prepare { .. } | Purpose::MakeWay { .. } => {
             let failed = converge.filter(|o| o.outcome == "failed");
             let failed = failed.map(|o| format!("the last attempt failed: {}", o.message));
             let reason = "not converted yet: the next boot does it".to_owned();

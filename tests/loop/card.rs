@@ -18,7 +18,7 @@ pub const BOOT: (u64, u64) = (2048, 32768);
 pub const ROOT: (u64, u64) = (34816, 524_288);
 
 /// Programs that the agent runs, and that the chroot therefore has.
-const PROGRAMS: [&str; 7] = ["debugfs", "mke2fs", "e2fsck", "tune2fs", "blkid", "wipefs", "dumpe2fs"];
+const PROGRAMS: [&str; 8] = ["findmnt", "debugfs", "mke2fs", "e2fsck", "tune2fs", "blkid", "wipefs", "dumpe2fs"];
 
 /// A card and where its parts are. Everything goes with it: the loop device on drop, the mounts with the test's own namespace.
 pub struct Card {

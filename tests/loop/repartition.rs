@@ -194,6 +194,18 @@ fn a_foreign_partition_makes_way_only_where_its_number_is_named() {
     assert!(said.contains("is in use: unmount it"), "{said}");
     assert_eq!(card.first_sector(), before);
     run("umount", &[card.root().join("media/root-rw").to_str().unwrap()]);
+    // Nor does it go where the next boot would wait for it.
+    let fstab = card.root().join("etc/fstab");
+    let set_fstab = |text: &str| {
+        run("mount", &["-o", "remount,rw", card.root().to_str().unwrap()]);
+        fs::write(&fstab, text).unwrap();
+        run("mount", &["-o", "remount,ro", card.root().to_str().unwrap()]);
+    };
+    set_fstab(&format!("{} /data ext4 defaults 0 2\n", card.partition(3)));
+    let said = code(&card.burnonce(&["repartition", "--yes", "--use", "3", "--no-reboot"]), 3);
+    assert!(said.contains("has a line for /dev/loop") && said.contains("(/data)"), "{said}");
+    assert_eq!(card.first_sector(), before);
+    set_fstab("# nothing\n");
     code(&card.burnonce(&["repartition", "--yes", "--use", "3", "--no-reboot"]), 0);
     assert!(!Path::new(&card.partition(3)).exists());
     card.eject();

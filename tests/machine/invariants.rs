@@ -319,7 +319,7 @@ pub fn a_repartition_takes_nothing_but_what_it_names(
         .iter()
         .filter_map(|step| if let Step::RemovePartition { number, .. } = step { Some(*number) } else { None })
         .collect();
-    let by_name = matches!(plan.purpose, Purpose::Remake { .. } | Purpose::MakeWay);
+    let by_name = matches!(plan.purpose, Purpose::Remake { .. } | Purpose::MakeWay { .. });
     match named.filter(|_| by_name) {
         Some(number) => assert_eq!(removed, [number]),
         None => assert!(removed.iter().all(|&number| is_ours(&disk, number)), "{plan:?}"),
