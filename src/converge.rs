@@ -216,30 +216,22 @@ fn pursue(
             match carry_out(plan, seen, config, options, console) {
                 Ok(()) => Ok((Exit::Done, "remade", String::new())),
                 Err(error) => {
-                    let reasons = [reasons.as_slice(), &[format!("making a new upper failed: {error:#}")]].concat();
-                    say_degraded(
-                        options.root,
-                        &reasons,
-                        "restart: the next boot tries again; or use another card",
+                    // The partition of the old one may be gone by now. A second look that fails is no reason to end here.
+                    let seen = observe::observe(options.root, config).unwrap_or_else(|_| seen.clone());
+                    go_on_without(
+                        &plan::without_a_new_upper(&seen, config, &error),
+                        &seen,
+                        config,
+                        options,
+                        first,
                         console,
-                    );
-                    Ok((Exit::Degraded, "degraded", reasons.join("; ")))
+                    )
                 }
             }
         }
         // Only `burnonce repartition` plans that.
         Purpose::MakeWay { .. } => Ok((Exit::Refused, "refused", "a partition is in the way".to_owned())),
-        Purpose::Degraded { reasons, remedy } => {
-            say_degraded(options.root, reasons, remedy, console);
-            if let Err(error) = carry_out(plan, seen, config, options, console) {
-                console.warn(format_args!("{error:#}"));
-            }
-            let end = (Exit::Degraded, "degraded", reasons.join("; "));
-            if !matches!(seen.root, Root::Overlay { upper: None, .. }) || !is_unit(options, first) {
-                return Ok(end);
-            }
-            go_on(at_boot::on_memory(options.root, seen, config, console), end, options, console)
-        }
+        Purpose::Degraded { .. } => go_on_without(plan, seen, config, options, first, console),
         Purpose::Convert | Purpose::Prepare { .. } if !is_booting(options, seen, first)? => {
             let message = "the next boot of this node does that: restart it. \
                            To do it now would cut off whatever runs, and what has been written since the boot began would be \
@@ -268,6 +260,29 @@ fn pursue(
             Ok((Exit::Done, "converted", String::new()))
         }
     }
+}
+
+/// Goes on in a boot whose overlay is not what it should be: a plan of [`Purpose::Degraded`].
+fn go_on_without(
+    plan: &Plan,
+    seen: &Observation,
+    config: &Config,
+    options: &Options,
+    first: bool,
+    console: &mut Console,
+) -> Result<End> {
+    let Purpose::Degraded { reasons, remedy } = &plan.purpose else {
+        return Ok((Exit::Degraded, "degraded", String::new()));
+    };
+    say_degraded(options.root, reasons, remedy, console);
+    if let Err(error) = carry_out(plan, seen, config, options, console) {
+        console.warn(format_args!("{error:#}"));
+    }
+    let end = (Exit::Degraded, "degraded", reasons.join("; "));
+    if !matches!(seen.root, Root::Overlay { upper: None, .. }) || !is_unit(options, first) {
+        return Ok(end);
+    }
+    go_on(at_boot::on_memory(options.root, seen, config, console), end, options, console)
 }
 
 /// Says it on the consoles, and to everybody who logs in.

@@ -79,6 +79,17 @@ pub fn decide(seen: &Observation, loaded: &anyhow::Result<Config>) -> Result<Pla
     }
 }
 
+/// What a boot does whose new upper could not be made because of `error`: what it would do if it made none.
+pub fn without_a_new_upper(seen: &Observation, config: &Config, error: &anyhow::Error) -> Plan {
+    let none = Config { convert: false, ..config.clone() };
+    let (mut reasons, steps) = match plan(seen, &none) {
+        Ok(Plan { purpose: Purpose::Degraded { reasons, .. }, steps, .. }) => (reasons, steps),
+        _ => (Vec::new(), Vec::new()),
+    };
+    reasons.push(format!("making a new upper failed: {error:#}"));
+    Plan { steps, ..degraded(reasons, "restart: the next boot tries again; or use another card") }
+}
+
 fn empty(purpose: Purpose) -> Plan {
     Plan { purpose, steps: Vec::new(), notes: Vec::new() }
 }

@@ -7,8 +7,8 @@
 
 use burnonce::config::{self, Config};
 use burnonce::filesystem::{Content, Owner};
-use burnonce::observation::Observation;
-use burnonce::plan::{decide, repartition};
+use burnonce::observation::{Observation, Root};
+use burnonce::plan::{decide, repartition, without_a_new_upper};
 use burnonce::preview;
 use burnonce::refusal::Refusal;
 use burnonce::step::{Plan, Purpose, Step};
@@ -215,6 +215,26 @@ fn every_text_is_fit_to_be_read() {
         assert!(!text.contains("..\n") && !text.contains("  \n") && !text.contains(". ."), "{}:\n{text}", case.name);
         assert!(text.ends_with('\n') && !text.ends_with("\n\n"), "{}:\n{text}", case.name);
     }
+}
+
+/// A new upper that cannot be made leaves the boot what it would be without: one that runs on the image can write to it.
+#[test]
+fn a_boot_whose_new_upper_could_not_be_made_goes_on() {
+    let error = anyhow::anyhow!("no such luck");
+    let mut unsealed = 0;
+    for case in cases().iter().filter(|case| case.repartition.is_none()) {
+        let (Ok(Plan { purpose: Purpose::Remake { .. }, .. }), Ok(config)) = (case.decided(), &case.loaded) else {
+            continue;
+        };
+        let plan = without_a_new_upper(&case.seen, config, &error);
+        let Purpose::Degraded { reasons, .. } = &plan.purpose else { panic!("{}: {plan}", case.name) };
+        assert_eq!(reasons.len(), 2, "{}: {plan}", case.name);
+        assert!(reasons[1].contains("no such luck"), "{}: {plan}", case.name);
+        let plain = matches!(case.seen.root, Root::Plain { .. });
+        assert_eq!(plan.steps.iter().any(|step| matches!(step, Step::Unseal { .. })), plain, "{}: {plan}", case.name);
+        unsealed += usize::from(plain);
+    }
+    assert!(unsealed > 0, "no machine with `overlay.on_failure: lower` is among them");
 }
 
 /// Only what changes the table may make one that its check accepts.
