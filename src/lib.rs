@@ -28,6 +28,7 @@ pub mod filesystem;
 pub mod generations;
 pub mod guard;
 pub mod hold;
+pub mod inspect;
 pub mod keep;
 pub mod kernel;
 pub mod led;
