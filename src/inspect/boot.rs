@@ -15,6 +15,9 @@ const DIRECTORIES: [&str; 3] = ["", "current", "new"];
 /// What cloud-init reads on the boot partition (its datasource NoCloud).
 const SEED: [&str; 4] = ["user-data", "meta-data", "network-config", "vendor-data"];
 
+/// So many files are looked into, and no more: a Raspberry Pi has one for each of its kernels, and as many of the boot before.
+const MOST_INITRAMFS: usize = 16;
+
 /// A boot partition.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Boot {
@@ -145,7 +148,7 @@ fn all_initramfs(tree: &dyn Tree, config: &str) -> Result<Vec<Initramfs>> {
             let path = join(directory, &name);
             let lower = name.to_lowercase();
             let is_one = ["initrd", "initramfs", "uinitrd"].iter().any(|begin| lower.starts_with(begin));
-            if is_one && tree.link(&path)? == Some(Node::File) {
+            if is_one && found.len() < MOST_INITRAMFS && tree.link(&path)? == Some(Node::File) {
                 found.push(one_initramfs(tree, path));
             }
         }

@@ -11,14 +11,16 @@ use serde_yaml::Value;
 const MAIN: &str = "etc/cloud/cloud.cfg";
 /// The files of this directory come after it, sorted by their names (cloud-init's documentation, "Base configuration").
 const DIRECTORY: &str = "etc/cloud/cloud.cfg.d";
+/// The lists of modules that a growing one can be in.
+const STAGES: [&str; 2] = ["cloud_init_modules", "cloud_config_modules"];
 /// What switches `growpart` off, whatever the configuration says (cloud-init, `cc_growpart.py`).
 const SWITCH: &str = "etc/growroot-disabled";
 
 /// What the configuration says in the end; each file may say it anew.
 #[derive(Debug, Default)]
 struct Settings {
-    /// Which modules run.
-    modules: Vec<String>,
+    /// Which modules run in each of [`STAGES`]; a file that names them takes the place of those before it.
+    modules: [Vec<String>; 2],
     /// `growpart.mode` is off, and the file that says so last.
     growpart: Option<(bool, String)>,
     /// `resize_rootfs` is off, and the file that says so last.
@@ -49,7 +51,7 @@ pub fn look(root: &dyn Tree, boot: Option<&dyn Tree>, lines: &[CommandLine]) -> 
     };
     let growpart_off = disabled.clone().or(switched).or_else(|| off(&settings.growpart, "growpart.mode"));
     let resize_off = disabled.or_else(|| off(&settings.resize, "resize_rootfs"));
-    let runs = |module: &str| settings.modules.iter().any(|name| name == module);
+    let runs = |module: &str| settings.modules.iter().flatten().any(|name| name == module);
     let armed = match settings.unreadable.first() {
         Some(file) => format!("nothing that can be read switches it off ({file} is not YAML)"),
         None => "nothing switches it off".to_owned(),
@@ -107,9 +109,9 @@ impl Settings {
             self.unreadable.push(file.to_owned());
             return;
         };
-        for stage in ["cloud_init_modules", "cloud_config_modules"] {
-            if let Some(modules) = value.get(stage).and_then(Value::as_sequence) {
-                self.modules.extend(modules.iter().filter_map(name).map(|name| name.replace('-', "_")));
+        for (stage, modules) in STAGES.iter().zip(&mut self.modules) {
+            if let Some(named) = value.get(stage).and_then(Value::as_sequence) {
+                *modules = named.iter().filter_map(name).map(|name| name.replace('-', "_")).collect();
             }
         }
         if let Some(mode) = value.get("growpart").and_then(|growpart| growpart.get("mode")) {

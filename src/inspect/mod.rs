@@ -7,21 +7,20 @@
 
 mod boot;
 mod cloud;
-mod ext4;
-mod fat;
+pub mod ext4;
+pub mod fat;
 mod growers;
-mod initramfs;
+pub mod initramfs;
 mod obstacles;
 mod packing;
 mod partition;
 mod source;
 mod system;
 mod text;
-mod tree;
+pub mod tree;
 
 use crate::Exit;
-use crate::filesystem::ext2::Filesystem;
-use crate::output::print;
+use crate::output::{escaped, print};
 use crate::picture::{Card, SegmentKind};
 use crate::table::{self, Defect, Partition, Table};
 use crate::units::{Bytes, Lba};
@@ -111,7 +110,8 @@ pub struct Mount {
 /// # Errors
 /// It is no image of the kind that burnonce is for, or cannot be read; the message says what to do.
 pub fn run(path: &Path, json: bool) -> Result<Exit> {
-    let inspection = inspect(path)?;
+    // A name in a damaged image can hold anything, and becomes part of the message.
+    let inspection = inspect(path).map_err(|error| anyhow!("{}", escaped(format!("{error:#}"))))?;
     if json {
         print(serde_json::to_string_pretty(&inspection)? + "\n");
     } else {
@@ -252,8 +252,7 @@ fn about(path: &Path, length: Bytes, defect: &Defect) -> String {
 fn opened(path: &Path, source: &Source, table: &Table, number: u32) -> Result<Ext4> {
     let found = table.partitions.iter().find(|partition| partition.number == number);
     let (start, _) = partition::extent(table, found.with_context(|| format!("there is no partition {number}"))?);
-    let fs = Filesystem::open_at(&path_of(&source.file), start);
-    fs.map(Ext4)
+    Ext4::open(&path_of(&source.file), start)
         .with_context(|| format!("the file system on partition {number} of {} cannot be read; {AGAIN}", path.display()))
 }
 
@@ -300,7 +299,7 @@ fn without_ext4(path: &Path, partitions: &[Held]) -> String {
 }
 
 fn root(tree: &Ext4, number: u32, table: &Table) -> Result<Root> {
-    let facts = tree.0.facts()?;
+    let facts = tree.facts()?;
     let room = table.partitions.iter().find(|p| p.number == number).map(|p| p.sectors.to_bytes(table.sector_size));
     Ok(Root {
         partition: number,

@@ -3,7 +3,7 @@
 use super::boot::{CommandLine, Used};
 use super::growers::{State, When};
 use super::partition::Target;
-use super::system::{Burnonce, Generator};
+use super::system::{Burnonce, Generator, System};
 use super::{Findings, Inspection};
 use crate::overlay::Configuration;
 use crate::table::{Scheme, Table};
@@ -31,7 +31,7 @@ pub fn of(image: &Inspection) -> Vec<Obstacle> {
     found.extend(configuration(&image.findings.system.burnonce));
     found.extend(growers(&image.findings));
     found.extend(command_lines(image));
-    found.extend(installation(&image.findings.system.burnonce));
+    found.extend(installation(&image.findings.system));
     if image.findings.system.has_machine_id {
         found.push(obstacle(
             "/etc/machine-id holds an id, which every card burned from this image would have; the image was booted before",
@@ -190,7 +190,12 @@ fn words(line: &CommandLine, root: u32) -> Vec<Obstacle> {
 }
 
 /// What installing burnonce has to do still.
-fn installation(burnonce: &Burnonce) -> Option<Obstacle> {
+fn installation(system: &System) -> Option<Obstacle> {
+    let burnonce = &system.burnonce;
+    if burnonce.installed && !system.overlayroot.installed {
+        let remedy = "install overlayroot in a chroot of the image; burnonce's package depends on it";
+        return Some(obstacle("burnonce is in the image, and overlayroot is not: it would be refused", remedy));
+    }
     if !burnonce.installed {
         let remedy =
             "install its package in a chroot of the image; that brings overlayroot and makes the initramfs anew";

@@ -310,8 +310,10 @@ fn what_switches_cloud_init_s_growers_off_is_seen() {
         assert_eq!(growers_of(&seen).iter().map(|(_, state)| *state).collect::<Vec<_>>(), states, "{why}");
         assert!(seen.findings.growers[0].why.contains(why), "{}", seen.findings.growers[0].why);
     }
-    let without = at("etc/cloud/cloud.cfg", "cloud_init_modules: [seed_random]\n");
-    assert_eq!(growers_of(&inspected(&without)), []);
+    for path in ["etc/cloud/cloud.cfg", "etc/cloud/cloud.cfg.d/50-modules.cfg"] {
+        let without = at(path, "cloud_init_modules: [seed_random]\n");
+        assert_eq!(growers_of(&inspected(&without)), [], "{path}");
+    }
 }
 
 #[test]
@@ -421,6 +423,11 @@ fn an_image_that_is_ready_has_nothing_in_the_way() {
     let masked = Image { root: masked.root.symlink("etc/systemd/system/burnonce.service", "/dev/null"), ..masked };
     let expected = "burnonce is in the image, but burnonce.service is not enabled: the first boot converts nothing";
     assert_eq!(found(&inspected(&masked).obstacles), [expected]);
+    let bare = prepared();
+    let packages = status(&[("dpkg", "1.22"), ("initramfs-tools", "0.142"), ("burnonce", "0.1.0")], "armhf");
+    let bare = Image { root: bare.root.file("var/lib/dpkg/status", packages), ..bare };
+    let expected = "burnonce is in the image, and overlayroot is not: it would be refused";
+    assert_eq!(found(&inspected(&bare).obstacles), [expected]);
     let converted = prepared();
     let text = crate::overlay::complete(&crate::overlay::Counts::default());
     let converted = Image { root: converted.root.file("etc/overlayroot.local.conf", text), ..converted };
