@@ -12,8 +12,8 @@ use std::os::unix::fs::FileExt;
 
 /// Bytes of a directory entry.
 const ENTRY: usize = 32;
-/// The longest directory, in bytes: 65,536 entries, as the format has it.
-const LONGEST_DIRECTORY: u64 = 65_536 * ENTRY as u64;
+/// The longest directory that is read, in bytes: 8,192 entries. The format allows for more; no boot partition has a tenth of it.
+const LONGEST_DIRECTORY: u64 = 8192 * ENTRY as u64;
 
 const ATTRIBUTE_VOLUME: u8 = 0x08;
 const ATTRIBUTE_DIRECTORY: u8 = 0x10;
@@ -45,8 +45,7 @@ pub struct Fat<'f> {
     data: u64,
     cluster_length: u64,
     clusters: u32,
-    /// The serial number, as blkid and fstab have it: `1234-ABCD`.
-    uuid: String,
+    uuid: Option<String>,
     /// The label in the boot sector, where there is one.
     sector_label: Option<String>,
 }
@@ -113,7 +112,8 @@ impl<'f> Fat<'f> {
         // A table may be too short for all clusters; the others cannot be in use then.
         let described = (table_sectors * sector_size * 8 / bits).saturating_sub(2);
         let extended = if is_32 { 66 } else { 38 };
-        let described_by_name = matches!(sector[extended], 0x28 | 0x29);
+        // Without that mark the fields behind it are not there; an older one has the first of them.
+        let has = |marks: &[u8]| marks.contains(&sector[extended]);
         let serial = u32_at(&sector, extended + 1);
         Ok(Fat {
             file,
@@ -126,14 +126,14 @@ impl<'f> Fat<'f> {
             data: before_data * sector_size,
             cluster_length: per_cluster * sector_size,
             clusters: u32::try_from(clusters.min(described).min(0x0FFF_FFF5)).unwrap_or(0),
-            uuid: format!("{:04X}-{:04X}", serial >> 16, serial & 0xFFFF),
-            sector_label: described_by_name.then(|| label(&sector[extended + 5..extended + 16])).flatten(),
+            uuid: has(&[0x28, 0x29]).then(|| format!("{:04X}-{:04X}", serial >> 16, serial & 0xFFFF)),
+            sector_label: has(&[0x29]).then(|| label(&sector[extended + 5..extended + 16])).flatten(),
         })
     }
 
-    /// The serial number, as blkid and fstab have it: `1234-ABCD`.
-    pub fn uuid(&self) -> &str {
-        &self.uuid
+    /// The serial number, as blkid and fstab have it: `1234-ABCD`; `None` where there is none.
+    pub fn uuid(&self) -> Option<&str> {
+        self.uuid.as_deref()
     }
 
     /// The label: the entry for it in the root directory, else that of the boot sector.
@@ -199,6 +199,7 @@ impl<'f> Fat<'f> {
             return self.directory(self.root_cluster);
         }
         let (at, length) = self.fixed_root;
+        ensure!(length <= LONGEST_DIRECTORY, "its root directory is said to have {length} bytes");
         let mut bytes = vec![0; usize::try_from(length).context("a long root directory")?];
         self.read_at(at, &mut bytes)?;
         Ok(bytes)
@@ -207,7 +208,8 @@ impl<'f> Fat<'f> {
     /// The bytes of a directory that is a chain: there is no length but that of the chain.
     fn directory(&self, first: u32) -> Result<Vec<u8>> {
         let mut bytes = Vec::new();
-        self.chain(first, LONGEST_DIRECTORY).read_to_end(&mut bytes)?;
+        self.chain(first, LONGEST_DIRECTORY + 1).read_to_end(&mut bytes)?;
+        ensure!(bytes.len() as u64 <= LONGEST_DIRECTORY, "a directory has more than {LONGEST_DIRECTORY} bytes");
         Ok(bytes)
     }
 

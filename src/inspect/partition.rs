@@ -69,7 +69,7 @@ pub fn look(file: &File, table: &Table, partition: &Partition) -> Result<Held> {
         Content::Fat => {
             let fat = Fat::open(file, start, length)?;
             // A root directory that cannot be read is told by what needs it.
-            (fat.label().unwrap_or_default(), Some(fat.uuid().to_owned()))
+            (fat.label().unwrap_or_default(), fat.uuid().map(str::to_owned))
         }
         Content::Ext => match head.get(SUPERBLOCK_OFFSET..).and_then(Facts::parse) {
             Some(facts) => (Some(facts.label), Some(facts.uuid)),

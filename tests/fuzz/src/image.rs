@@ -7,7 +7,7 @@ use burnonce::inspect::tree::{Node, Tree, join};
 use std::os::unix::fs::FileExt;
 
 /// How many names of a tree are looked at: in a damaged one, directories may hold each other.
-const NAMES: usize = 64;
+const NAMES: usize = 32;
 /// How much of a file is read, in bytes.
 const CONTENT: u64 = 64 << 10;
 
@@ -17,7 +17,7 @@ pub fn fat(data: &[u8]) {
     let file = crate::disk::memory_file().expect("a file in memory");
     file.write_all_at(&device, 0).expect("writing it");
     if let Ok(fat) = Fat::open(&file, 0, device.len() as u64) {
-        assert_eq!(fat.uuid().len(), 9);
+        assert!(fat.uuid().is_none_or(|uuid| uuid.len() == 9));
         assert!(fat.label().map_or(true, |label| label.is_none_or(|label| !label.is_empty())));
         walked(&fat);
     }
@@ -63,7 +63,7 @@ mod tests {
             let file = crate::disk::memory_file().unwrap();
             file.write_all_at(&device, 0).unwrap();
             let fat = Fat::open(&file, 0, device.len() as u64).unwrap();
-            assert_eq!((fat.label().unwrap().as_deref(), fat.uuid()), (Some("bootfs"), "1234-ABCD"));
+            assert_eq!((fat.label().unwrap().as_deref(), fat.uuid()), (Some("bootfs"), Some("1234-ABCD")));
             let tree: &dyn Tree = &fat;
             assert_eq!(tree.list("").unwrap(), ["a-directory-with-a-long-name", "config.txt", "current"]);
             assert_eq!(tree.read("current/cmdline.txt", CONTENT).unwrap().unwrap().len(), 1220);
