@@ -144,7 +144,7 @@ pub fn first_boot_words(cmdline: &str) -> Vec<&str> {
 
 /// The words of a kernel command line; quotation marks keep spaces together, and stay
 /// (Documentation/admin-guide/kernel-parameters.rst).
-fn words(cmdline: &str) -> Vec<&str> {
+pub fn words(cmdline: &str) -> Vec<&str> {
     let mut quoted = false;
     let split = cmdline.split(|c: char| {
         quoted ^= c == '"';

@@ -41,6 +41,14 @@ pub enum Command {
         #[arg(long, value_name = "FILE")]
         from: Option<PathBuf>,
     },
+    /// Show what an image has in it, and what stands in the way of burnonce there; needs no root and changes nothing
+    Inspect {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+        /// The image: raw, or packed by xz, zstd or gzip
+        image: PathBuf,
+    },
     /// Show how this node runs; exit code 4 where it does not run as configured
     Status {
         /// Print JSON

@@ -266,7 +266,7 @@ fn layout(mark: &str, text: &str) -> String {
 
 /// The line in pieces of at most `width` columns, parted between words; a word that is longer stays whole. A line that fits keeps
 /// its spaces.
-fn wrap(line: &str, width: usize) -> Vec<String> {
+pub fn wrap(line: &str, width: usize) -> Vec<String> {
     if line.len() <= width {
         return vec![line.to_owned()];
     }

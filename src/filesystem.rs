@@ -11,7 +11,7 @@ use std::path::Path;
 use std::sync::mpsc;
 use std::time::Duration;
 
-mod ext2;
+pub(crate) mod ext2;
 pub mod mark;
 
 /// What a partition holds.

@@ -29,6 +29,7 @@ mod fstab;
 pub mod generations;
 pub mod guard;
 pub mod hold;
+pub mod inspect;
 pub mod keep;
 pub mod kernel;
 pub mod led;

@@ -30,7 +30,7 @@ run_all() {
         tests "$@" --package burnonce-fuzz --test corpus
     )
     [ ${#programs[@]} = 4 ] || { echo "of four test programs cargo made ${#programs[@]}: ${!programs[*]}" >&2 && exit 1; }
-    "${under[@]}" "${programs[burnonce]}" filesystem:: --test-threads=2
+    "${under[@]}" "${programs[burnonce]}" filesystem:: inspect::ext4:: --test-threads=2
     "${under[@]}" "${programs[link]}"
     "${under[@]}" "${programs[corpus]}"
 }

@@ -12,7 +12,7 @@ PACKAGES=(
     gcc libc6-dev make pkg-config libext2fs-dev e2fsprogs ca-certificates git
     debhelper dpkg-dev fakeroot lintian man-db shellcheck
     # disks and images
-    fdisk gdisk dosfstools mtools util-linux mount zstd busybox-static
+    fdisk gdisk dosfstools mtools util-linux mount xz-utils zstd busybox-static
     mmdebstrap debian-archive-keyring
     # system calls that fail
     strace binutils

@@ -9,6 +9,8 @@ use crate::units::Bytes;
 use anyhow::{Context, Result, bail};
 use e2fsprogs_sys as sys;
 use std::ffi::{CStr, CString, c_char, c_int, c_long, c_void};
+use std::io::{self, Read};
+use std::marker::PhantomData;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Once;
@@ -41,6 +43,9 @@ const NAMES_KEPT: usize = 10;
 const S_IFMT: u16 = 0o170_000;
 const S_IFREG: u16 = 0o100_000;
 const S_IFDIR: u16 = 0o040_000;
+const S_IFLNK: u16 = 0o120_000;
+/// The longest target that a symbolic link has, in bytes (PATH_MAX).
+const LONGEST_TARGET: usize = 4096;
 
 /// The facts that the superblock itself has; `None` where the magic number is not there.
 pub struct Facts {
@@ -166,24 +171,49 @@ fn owner(fs: &Filesystem) -> Result<Owner> {
 }
 
 /// An ext2, ext3 or ext4 opened for reading.
-struct Filesystem(sys::ext2_filsys);
+pub(crate) struct Filesystem(sys::ext2_filsys);
+
+/// What an inode is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Kind {
+    File,
+    Directory,
+    /// A symbolic link, with its target; bytes that are no UTF-8 are replaced.
+    Link(String),
+    /// A device, a pipe, a socket.
+    Other,
+}
 
 impl Filesystem {
     fn open(device: &Path) -> Result<Filesystem> {
+        Filesystem::open_with(device, None)
+    }
+
+    /// Opens the file system that begins at the byte `offset` of a file. Reads only.
+    ///
+    /// # Errors
+    /// As [`facts`].
+    pub(crate) fn open_at(file: &Path, offset: u64) -> Result<Filesystem> {
+        let option = CString::new(format!("offset={offset}")).context("a number has no NUL")?;
+        Filesystem::open_with(file, Some(&option))
+    }
+
+    fn open_with(device: &Path, option: Option<&CStr>) -> Result<Filesystem> {
         static ERRORS: Once = Once::new();
         // SAFETY: registers a static table; called once, before any code is turned into text.
         ERRORS.call_once(|| unsafe { sys::initialize_ext2_error_table() });
         let name = CString::new(device.as_os_str().as_bytes()).context("a device's name has no NUL")?;
         let mut fs = std::ptr::null_mut();
         let flags = sys::EXT2_FLAG_64BITS | sys::EXT2_FLAG_SOFTSUPP_FEATURES;
-        // SAFETY: `name` lives through the call, `fs` is a place for one pointer; no EXT2_FLAG_RW, so nothing is written.
-        let code =
-            unsafe { sys::ext2fs_open2(name.as_ptr(), std::ptr::null(), flags, 0, 0, sys::unix_io_manager, &mut fs) };
+        let option = option.map_or(std::ptr::null(), CStr::as_ptr);
+        // SAFETY: `name` and `option` live through the call, `fs` is a place for one pointer; no EXT2_FLAG_RW, so nothing is written.
+        let code = unsafe { sys::ext2fs_open2(name.as_ptr(), option, flags, 0, 0, sys::unix_io_manager, &mut fs) };
         check(code).with_context(|| format!("opening the file system on {}", device.display()))?;
         Ok(Filesystem(fs))
     }
 
-    fn facts(&self) -> Result<Facts> {
+    /// What the superblock says.
+    pub(crate) fn facts(&self) -> Result<Facts> {
         // SAFETY: self.0 is open, and so is its superblock, 1024 bytes that nobody writes while they are borrowed here.
         let bytes = unsafe { &*(*self.0).superblock };
         Facts::parse(bytes).context("the superblock has lost its magic number")
@@ -200,7 +230,7 @@ impl Filesystem {
     }
 
     /// The inode of `name` in `directory`, links not followed.
-    fn lookup(&self, directory: sys::ext2_ino_t, name: &CStr) -> Result<Option<sys::ext2_ino_t>> {
+    pub(crate) fn lookup(&self, directory: sys::ext2_ino_t, name: &CStr) -> Result<Option<sys::ext2_ino_t>> {
         let mut inode = 0;
         let length = c_int::try_from(name.to_bytes().len()).context("a long name")?;
         // SAFETY: self.0 is open; `name` has `length` bytes and lives through the call; no buffer, so the library makes its own.
@@ -213,42 +243,60 @@ impl Filesystem {
         Ok(Some(inode))
     }
 
-    fn mode(&self, inode: sys::ext2_ino_t) -> Result<u16> {
+    fn inode(&self, number: sys::ext2_ino_t) -> Result<sys::ext2_inode> {
         let mut found = sys::ext2_inode::ZERO;
         // SAFETY: self.0 is open; `found` has the 128 bytes that the call fills.
-        check(unsafe { sys::ext2fs_read_inode(self.0, inode, &mut found) })?;
-        Ok(found.i_mode)
+        check(unsafe { sys::ext2fs_read_inode(self.0, number, &mut found) })?;
+        Ok(found)
+    }
+
+    fn mode(&self, number: sys::ext2_ino_t) -> Result<u16> {
+        Ok(self.inode(number)?.i_mode)
+    }
+
+    /// What an inode is, and where it is a symbolic link, its target.
+    pub(crate) fn kind(&self, number: sys::ext2_ino_t) -> Result<Kind> {
+        let inode = self.inode(number)?;
+        Ok(match inode.i_mode & S_IFMT {
+            S_IFREG => Kind::File,
+            S_IFDIR => Kind::Directory,
+            S_IFLNK => Kind::Link(self.target(number, &inode)?),
+            _ => Kind::Other,
+        })
+    }
+
+    /// The target of a symbolic link: in the inode itself where it is shorter than the list of blocks, else in a block
+    /// (kernel, `Documentation/filesystems/ext4/ifork.rst`).
+    fn target(&self, number: sys::ext2_ino_t, inode: &sys::ext2_inode) -> Result<String> {
+        let length = inode.i_size as usize;
+        let short: Vec<u8> = inode.i_block.iter().flat_map(|word| word.to_le_bytes()).collect();
+        let target = match short.get(..length).filter(|target| target.len() < short.len()) {
+            Some(target) => target.to_vec(),
+            None => self.content(number, length.min(LONGEST_TARGET))?,
+        };
+        Ok(String::from_utf8_lossy(&target).into_owned())
     }
 
     /// The first `limit` bytes of a file.
     fn content(&self, inode: sys::ext2_ino_t, limit: usize) -> Result<Vec<u8>> {
+        let mut content = Vec::new();
+        self.file(inode)?.take(limit as u64).read_to_end(&mut content)?;
+        Ok(content)
+    }
+
+    /// A file, opened for reading from its beginning.
+    pub(crate) fn file(&self, inode: sys::ext2_ino_t) -> Result<Content<'_>> {
         let mut file = std::ptr::null_mut();
         // SAFETY: self.0 is open; `file` is a place for one pointer.
         check(unsafe { sys::ext2fs_file_open(self.0, inode, 0, &mut file) })?;
-        let mut content = vec![0u8; limit];
-        let mut length = 0;
-        let mut code = 0;
-        while length < limit {
-            let room = &mut content[length..];
-            let wanted = u32::try_from(room.len()).unwrap_or(u32::MAX);
-            let mut got = 0;
-            // SAFETY: `file` is open; `room` has at least `wanted` bytes.
-            code = unsafe { sys::ext2fs_file_read(file, room.as_mut_ptr().cast(), wanted, &mut got) };
-            if code != 0 || got == 0 {
-                break;
-            }
-            length += got as usize;
-        }
-        // SAFETY: `file` is open and not used after this.
-        let closed = unsafe { sys::ext2fs_file_close(file) };
-        check(code)?;
-        check(closed)?;
-        content.truncate(length);
+        let mut content = Content { file, left: 0, _of: PhantomData };
+        // SAFETY: the file is open; `left` is a place for one number.
+        check(unsafe { sys::ext2fs_file_get_lsize(content.file, &mut content.left) })?;
         Ok(content)
     }
 
     /// The names in a directory, in its order; no more than `limit` of them.
-    fn names(&self, directory: sys::ext2_ino_t, limit: usize) -> Result<Vec<String>> {
+    pub(crate) fn names(&self, directory: sys::ext2_ino_t, limit: usize) -> Result<Vec<String>> {
         let mut found = Names { names: Vec::new(), limit };
         // SAFETY: self.0 is open; `collect` gets `found` back, which lives through the call and is not touched elsewhere.
         let code = unsafe {
@@ -264,6 +312,35 @@ impl Drop for Filesystem {
     fn drop(&mut self) {
         // SAFETY: self.0 came from ext2fs_open2 and is freed once.
         unsafe { sys::ext2fs_free(self.0) }
+    }
+}
+
+/// The content of a file. It does not outlive its file system.
+pub(crate) struct Content<'fs> {
+    file: sys::ext2_file_t,
+    /// How many bytes of it were not read yet.
+    left: u64,
+    _of: PhantomData<&'fs Filesystem>,
+}
+
+impl Read for Content<'_> {
+    fn read(&mut self, room: &mut [u8]) -> io::Result<usize> {
+        let length = usize::try_from(self.left).unwrap_or(usize::MAX).min(room.len());
+        let room = &mut room[..length];
+        let wanted = u32::try_from(room.len()).unwrap_or(u32::MAX);
+        let mut got = 0;
+        // SAFETY: self.file is open, and so is its file system, which is borrowed; `room` has at least `wanted` bytes.
+        let code = unsafe { sys::ext2fs_file_read(self.file, room.as_mut_ptr().cast(), wanted, &mut got) };
+        check(code).map_err(io::Error::other)?;
+        self.left -= u64::from(got);
+        Ok(got as usize)
+    }
+}
+
+impl Drop for Content<'_> {
+    fn drop(&mut self) {
+        // SAFETY: self.file came from ext2fs_file_open and is closed once; it was only read, so there is nothing that could fail.
+        unsafe { sys::ext2fs_file_close(self.file) };
     }
 }
 

@@ -68,6 +68,27 @@ seed_of superblock plain
 rm -r "$work/tree"/* && mkdir "$work/tree/var" && touch "$work/tree/fstab"
 file_system files inline_data,ext_attr,filetype,extent 64 -b 1024 -I 256 -L data -d "$work/tree"
 
+# boot NAME BITS SIZE: a boot partition.
+boot() {
+    image "$3"
+    mkfs.fat -F "$2" -s 1 -r 32 -n bootfs -i 1234abcd "$work/image" >/dev/null
+    printf 'os_prefix=current/\n' >"$work/config.txt"
+    printf 'root=LABEL=writable %01200d' 7 >"$work/cmdline.txt"
+    mmd -i "$work/image" ::current ::a-directory-with-a-long-name
+    mcopy -i "$work/image" "$work/config.txt" ::
+    mcopy -i "$work/image" "$work/cmdline.txt" ::current
+    mcopy -i "$work/image" "$work/config.txt" ::a-directory-with-a-long-name/network-config
+    seed_of fat "$1"
+}
+boot fat12 12 128K
+boot fat16 16 3M
+mkdir -p "$corpus/initramfs"
+(cd "$work" && printf '%s\n' config.txt cmdline.txt | cpio --quiet --create --format newc --block-size 1 >early)
+cp "$work/early" "$corpus/initramfs/plain"
+(cat "$work/early" && gzip -n9 <"$work/early") >"$corpus/initramfs/gzip"
+(cat "$work/early" && zstd -q <"$work/early") >"$corpus/initramfs/zstd"
+(cat "$work/early" && xz <"$work/early") >"$corpus/initramfs/xz"
+
 text() { mkdir -p "$corpus/$1" && cat >"$corpus/$1/$2"; }
 text config every-key <<'YAML'
 convert: true

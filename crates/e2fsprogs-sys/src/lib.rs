@@ -1,4 +1,4 @@
-//! FFI to libext2fs (e2fsprogs): the few calls with which burnonce reads a superblock and whose the file system is. Reading only.
+//! FFI to libext2fs (e2fsprogs): the few calls with which burnonce reads superblocks, directories and files. Reading only.
 //!
 //! Hand-written from `<ext2fs/ext2fs.h>` and `<et/com_err.h>` of e2fsprogs 1.46 to 1.47. Of `struct struct_ext2_filsys` only the
 //! first five members are described, which no release has moved.
@@ -60,13 +60,18 @@ pub struct ext2_dir_entry {
 pub struct ext2_inode {
     pub i_mode: u16,
     pub i_uid: u16,
+    /// Low half of the length in bytes.
     pub i_size: u32,
-    _rest: [u32; 30],
+    _times_and_counts: [u32; 8],
+    /// The blocks of a file; of a short symbolic link, the target itself.
+    pub i_block: [u32; 15],
+    _rest: [u32; 7],
 }
 
 impl ext2_inode {
     /// Room for [`ext2fs_read_inode`] to fill.
-    pub const ZERO: ext2_inode = ext2_inode { i_mode: 0, i_uid: 0, i_size: 0, _rest: [0; 30] };
+    pub const ZERO: ext2_inode =
+        ext2_inode { i_mode: 0, i_uid: 0, i_size: 0, _times_and_counts: [0; 8], i_block: [0; 15], _rest: [0; 7] };
 }
 
 /// What [`ext2fs_dir_iterate2`] calls for each entry: directory, kind of entry, entry, offset, block size, block, own data.
@@ -91,7 +96,8 @@ unsafe extern "C" {
     /// The text of a code; never null, never freed.
     pub fn error_message(code: errcode_t) -> *const c_char;
 
-    /// Opens a file system; without `EXT2_FLAG_RW` only reads. `superblock` 0: the primary.
+    /// Opens a file system; without `EXT2_FLAG_RW` only reads. `superblock` 0: the primary. `io_options` for [`unix_io_manager`]:
+    /// null, or `offset=N`, where the file system begins in the file, in bytes.
     pub fn ext2fs_open2(
         name: *const c_char,
         io_options: *const c_char,
@@ -125,7 +131,10 @@ unsafe extern "C" {
     ) -> errcode_t;
     /// Opens a file by its inode (flags 0: to read).
     pub fn ext2fs_file_open(fs: ext2_filsys, ino: ext2_ino_t, flags: c_int, ret: *mut ext2_file_t) -> errcode_t;
-    /// Reads up to `wanted` bytes; fewer at the file's end.
+    /// The file's length in bytes.
+    pub fn ext2fs_file_get_lsize(file: ext2_file_t, ret_size: *mut u64) -> errcode_t;
+    /// Reads up to `wanted` bytes; fewer at the file's end. Of a file that is inside its inode it gives what the inode has room for,
+    /// zeros behind the file's end as well.
     pub fn ext2fs_file_read(file: ext2_file_t, buf: *mut c_void, wanted: c_uint, got: *mut c_uint) -> errcode_t;
     /// Closes the file.
     pub fn ext2fs_file_close(file: ext2_file_t) -> errcode_t;

@@ -28,5 +28,6 @@ fn nothing_of_e2fsprogs_is_linked_dynamically() {
 #[test]
 fn structures_have_the_library_s_sizes() {
     assert_eq!(size_of::<ext2_inode>(), 128);
+    assert_eq!(std::mem::offset_of!(ext2_inode, i_block), 40);
     assert_eq!(std::mem::offset_of!(ext2_dir_entry, name), 8);
 }

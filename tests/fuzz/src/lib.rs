@@ -3,6 +3,7 @@
 
 pub mod bytes;
 pub mod disk;
+pub mod image;
 pub mod machines;
 pub mod plan;
 pub mod superblock;
@@ -22,6 +23,8 @@ pub const TARGETS: &[Target] = &[
     ("publish", table::publish),
     ("superblock", superblock::superblock),
     ("owner", superblock::owner),
+    ("fat", image::fat),
+    ("initramfs", image::initramfs),
     ("config", text::config),
     ("state", text::state),
     ("overlayroot", text::overlayroot),

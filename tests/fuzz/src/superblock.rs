@@ -3,6 +3,7 @@
 
 use crate::bytes::{Bytes, crc32c};
 use burnonce::filesystem;
+use burnonce::inspect::ext4::Ext4;
 use std::fs::File;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
@@ -34,7 +35,8 @@ pub fn owner(data: &[u8]) {
     looked_at(&device(data));
 }
 
-fn device(data: &[u8]) -> Vec<u8> {
+/// The device of which these are the pieces.
+pub(crate) fn device(data: &[u8]) -> Vec<u8> {
     const LONGEST: usize = 4 << 20;
     let mut bytes = Bytes(data);
     let flags = bytes.byte();
@@ -79,6 +81,10 @@ fn looked_at(device: &[u8]) {
     let glance = filesystem::glance(&path).expect("a device that can be read");
     let identity = filesystem::identify(&path).expect("a device that can be read");
     let superblock = filesystem::ext(&path);
+    if identity.is_some() {
+        // What is believed of it is read to the end, as `burnonce inspect` may.
+        crate::image::walked(&Ext4::open(&path, 0).expect("libext2fs opened it a moment ago"));
+    }
     // libext2fs refuses more than a glance does.
     if let Some(identity) = identity {
         let glance = glance.expect("libext2fs sees a superblock where there is none");

@@ -1,4 +1,4 @@
-//! Makes a seed of an image, on standard output: `seed table|gpt|publish|superblock|owner IMAGE`. For the other targets the file itself
+//! Makes a seed of an image, on standard output: `seed table|gpt|publish|superblock|owner|fat IMAGE`. For the other targets the file itself
 //! is one.
 
 use burnonce_fuzz::disk::Disk;
@@ -12,7 +12,7 @@ fn main() {
     let seed = match target.as_str() {
         "table" | "gpt" | "publish" => disk(&image),
         "superblock" => image.get(1024..2048).expect("an image of 2 KiB or more").to_vec(),
-        "owner" => owner_seed(&image),
+        "owner" | "fat" => owner_seed(&image),
         other => panic!("{other}: for this target the file itself is the seed"),
     };
     std::io::stdout().write_all(&seed).expect("writing to standard output");

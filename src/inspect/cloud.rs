@@ -1,0 +1,139 @@
+//! cloud-init's growers: the modules `growpart` and `resizefs`, and what its configuration makes of them. Pure: it looks at [`Tree`]s.
+
+use super::boot::{CommandLine, Used};
+use super::growers::{Grower, State, When};
+use super::system::TEXT;
+use super::tree::Tree;
+use anyhow::Result;
+use serde_yaml::Value;
+
+/// The main file.
+const MAIN: &str = "etc/cloud/cloud.cfg";
+/// The files of this directory come after it, sorted by their names (cloud-init's documentation, "Base configuration").
+const DIRECTORY: &str = "etc/cloud/cloud.cfg.d";
+/// The lists of modules that a growing one can be in.
+const STAGES: [&str; 2] = ["cloud_init_modules", "cloud_config_modules"];
+/// What switches `growpart` off, whatever the configuration says (cloud-init, `cc_growpart.py`).
+const SWITCH: &str = "etc/growroot-disabled";
+
+/// What the configuration says in the end; each file may say it anew.
+#[derive(Debug, Default)]
+struct Settings {
+    /// Which modules run in each of [`STAGES`]; a file that names them takes the place of those before it.
+    modules: [Vec<String>; 2],
+    /// `growpart.mode` is off, and the file that says so last.
+    growpart: Option<(bool, String)>,
+    /// `resize_rootfs` is off, and the file that says so last.
+    resize: Option<(bool, String)>,
+    /// Files that are not YAML.
+    unreadable: Vec<String>,
+}
+
+/// The growers of cloud-init, where it is installed and has them.
+///
+/// # Errors
+/// Something that is there cannot be read.
+pub fn look(root: &dyn Tree, boot: Option<&dyn Tree>, lines: &[CommandLine]) -> Result<Vec<Grower>> {
+    if root.first_of(&["usr/bin/cloud-init", MAIN])?.is_none() {
+        return Ok(Vec::new());
+    }
+    let settings = settings(root, boot)?;
+    let disabled = if root.has("etc/cloud/cloud-init.disabled")? {
+        Some("/etc/cloud/cloud-init.disabled is there".to_owned())
+    } else {
+        let used = lines.iter().find(|line| line.used == Used::Always);
+        let word = used.is_some_and(|line| line.words().contains(&"cloud-init=disabled"));
+        word.then(|| "`cloud-init=disabled` is on the kernel command line".to_owned())
+    };
+    let switched = root.has(SWITCH)?.then(|| format!("/{SWITCH} is there"));
+    let off = |said: &Option<(bool, String)>, key: &str| {
+        said.as_ref().filter(|(off, _)| *off).map(|(_, file)| format!("{key} is off in {file}"))
+    };
+    let growpart_off = disabled.clone().or(switched).or_else(|| off(&settings.growpart, "growpart.mode"));
+    let resize_off = disabled.or_else(|| off(&settings.resize, "resize_rootfs"));
+    let runs = |module: &str| settings.modules.iter().flatten().any(|name| name == module);
+    let armed = match settings.unreadable.first() {
+        Some(file) => format!("nothing that can be read switches it off ({file} is not YAML)"),
+        None => "nothing switches it off".to_owned(),
+    };
+    let grower = |name: &str, state, why, remedy: &str| Grower {
+        name: format!("cloud-init {name}"),
+        place: format!("module `{name}` in /{MAIN}"),
+        when: When::CloudInit,
+        state,
+        why,
+        remedy: format!(
+            "write `{remedy}` into a file of /{DIRECTORY} in the root partition (burnonce's package puts such a file there)"
+        ),
+    };
+    let mut found = Vec::new();
+    let grows = runs("growpart") && growpart_off.is_none();
+    if runs("growpart") {
+        let state = if grows { State::Armed } else { State::Disarmed };
+        found.push(grower("growpart", state, growpart_off.unwrap_or_else(|| armed.clone()), "growpart: {mode: 'off'}"));
+    }
+    if runs("resizefs") {
+        let (state, why) = match resize_off {
+            Some(why) => (State::Disarmed, why),
+            None if grows => (State::Armed, armed),
+            None => (State::Harmless, "it fills the partition that is there".to_owned()),
+        };
+        found.push(grower("resizefs", state, why, "resize_rootfs: false"));
+    }
+    Ok(found)
+}
+
+/// Reads the main file, those after it, and the user-data, which comes last.
+fn settings(root: &dyn Tree, boot: Option<&dyn Tree>) -> Result<Settings> {
+    let names = root.list(DIRECTORY)?;
+    let after = names.iter().filter(|name| name.ends_with(".cfg")).map(|name| format!("{DIRECTORY}/{name}"));
+    let mut settings = Settings::default();
+    for path in [MAIN.to_owned()].into_iter().chain(after) {
+        if let Some(text) = root.text(&path, TEXT)? {
+            settings.read(&format!("/{path}"), &text);
+        }
+    }
+    if let Some(boot) = boot {
+        let text = boot.text("user-data", TEXT)?.filter(|text| text.starts_with("#cloud-config"));
+        if let Some(text) = text {
+            settings.read("user-data on the boot partition", &text);
+        }
+    }
+    Ok(settings)
+}
+
+impl Settings {
+    fn read(&mut self, file: &str, text: &str) {
+        // A template that was not filled in, say.
+        let Ok(value) = serde_yaml::from_str::<Value>(text) else {
+            self.unreadable.push(file.to_owned());
+            return;
+        };
+        for (stage, modules) in STAGES.iter().zip(&mut self.modules) {
+            if let Some(named) = value.get(stage).and_then(Value::as_sequence) {
+                *modules = named.iter().filter_map(name).map(|name| name.replace('-', "_")).collect();
+            }
+        }
+        if let Some(mode) = value.get("growpart").and_then(|growpart| growpart.get("mode")) {
+            self.growpart = Some((is_off(mode), file.to_owned()));
+        }
+        if let Some(resize) = value.get("resize_rootfs") {
+            self.resize = Some((is_off(resize), file.to_owned()));
+        }
+    }
+}
+
+/// A module is named by itself, or at the head of a list with its arguments.
+fn name(module: &Value) -> Option<&str> {
+    module.as_str().or_else(|| module.get(0).and_then(Value::as_str))
+}
+
+/// What cloud-init takes for false (`util.is_false`).
+fn is_off(value: &Value) -> bool {
+    match value {
+        Value::Bool(on) => !on,
+        Value::String(text) => matches!(text.to_lowercase().as_str(), "off" | "0" | "no" | "false"),
+        Value::Number(number) => number.as_i64() == Some(0),
+        _ => false,
+    }
+}

@@ -1,0 +1,271 @@
+//! What grows root over the card in a first boot, where it is, and whether it is switched off. Pure: it looks at [`Tree`]s.
+
+use super::boot::{Boot, CommandLine, Used};
+use super::cloud;
+use super::system::{Unit, unit};
+use super::tree::Tree;
+use anyhow::Result;
+use serde::Serialize;
+
+/// Something that grows root.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Grower {
+    /// What people call it: `cloud-init growpart`.
+    pub name: String,
+    /// Where it is.
+    pub place: String,
+    pub when: When,
+    pub state: State,
+    /// What makes its state so.
+    pub why: String,
+    /// How it is switched off; a sentence without its full stop.
+    pub remedy: String,
+}
+
+/// When it grows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum When {
+    /// Before anything of the root file system runs.
+    Initramfs,
+    /// Started by systemd, behind burnonce.service.
+    Unit,
+    /// By cloud-init, behind burnonce.service.
+    CloudInit,
+}
+
+/// Whether it grows root.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum State {
+    /// The first boot grows the root partition.
+    Armed,
+    /// Switched off.
+    Disarmed,
+    /// It grows the file system to the partition's end, and leaves the partition as it is.
+    Harmless,
+}
+
+/// All the growers of an image.
+///
+/// # Errors
+/// Something that is there cannot be read.
+pub fn look(root: &dyn Tree, boot: Option<(&dyn Tree, &Boot)>) -> Result<Vec<Grower>> {
+    let lines: &[CommandLine] = boot.map_or(&[], |(_, boot)| &boot.command_lines);
+    let mut found = Vec::new();
+    found.extend(first_boot_init(root, lines)?);
+    found.extend(resize_word(root, boot.map(|(_, boot)| boot), lines)?);
+    found.extend(initramfs_script(root, boot.map(|(_, boot)| boot), &RESIZE_ROOTFS)?);
+    found.extend(initramfs_script(root, boot.map(|(_, boot)| boot), &GROWROOT)?);
+    for known in &UNITS {
+        found.extend(by_unit(root, known)?);
+    }
+    found.extend(repart(root)?);
+    found.extend(cloud::look(root, boot.map(|(tree, _)| tree), lines)?);
+    Ok(found)
+}
+
+/// The command lines that a boot can use, and on which `is` finds a word: that word and their paths.
+fn on_lines(lines: &[CommandLine], is: impl Fn(&str) -> bool) -> Option<(&str, String)> {
+    let used = lines.iter().filter(|line| line.used != Used::Never);
+    let found: Vec<(&str, &str)> =
+        used.filter_map(|line| Some((line.words().into_iter().find(|word| is(word))?, line.path.as_str()))).collect();
+    let paths = found.iter().map(|(_, path)| *path).collect::<Vec<_>>().join(" and ");
+    found.first().map(|(word, _)| (*word, paths))
+}
+
+/// Raspberry Pi OS up to bookworm: a program in the place of init, which starts one that the initramfs has.
+fn first_boot_init(root: &dyn Tree, lines: &[CommandLine]) -> Result<Option<Grower>> {
+    const PROGRAMS: [&str; 2] = ["usr/lib/raspberrypi-sys-mods/firstboot", "usr/lib/raspi-config/init_resize.sh"];
+    let is_word =
+        |word: &str| word.strip_prefix("init=").is_some_and(|init| PROGRAMS.contains(&init.trim_start_matches('/')));
+    let program = root.first_of(&PROGRAMS)?;
+    let grower = |place: String, state, why: String, remedy: String| Grower {
+        name: "Raspberry Pi OS' first boot".to_owned(),
+        place,
+        when: When::Initramfs,
+        state,
+        why,
+        remedy,
+    };
+    Ok(match on_lines(lines, is_word) {
+        Some((word, paths)) => {
+            let remedy = format!("take the word `{word}` out of {paths} on the boot partition");
+            Some(grower(format!("`{word}` in {paths}"), State::Armed, "the word is there".to_owned(), remedy))
+        }
+        None => program.map(|program| {
+            let why = "no command line names it as init";
+            grower(format!("/{program}"), State::Disarmed, why.to_owned(), "nothing is to be done".to_owned())
+        }),
+    })
+}
+
+/// Raspberry Pi OS from trixie on: a bare word, on which a script of the initramfs acts.
+fn resize_word(root: &dyn Tree, boot: Option<&Boot>, lines: &[CommandLine]) -> Result<Option<Grower>> {
+    let script = script_place(root, boot, "local-premount/resize_early")?;
+    let grower = |place: String, state, why: &str, remedy: String| Grower {
+        name: "Raspberry Pi OS' resize_early".to_owned(),
+        place,
+        when: When::Initramfs,
+        state,
+        why: why.to_owned(),
+        remedy,
+    };
+    Ok(match on_lines(lines, |word| word == "resize") {
+        Some((_, paths)) => {
+            let remedy = format!("take the word `resize` out of {paths} on the boot partition");
+            Some(grower(format!("`resize` in {paths}"), State::Armed, "the word is there", remedy))
+        }
+        None => script.map(|place| {
+            let why = "the word `resize` is on no command line";
+            grower(place, State::Disarmed, why, "nothing is to be done".to_owned())
+        }),
+    })
+}
+
+/// Where a script for the initramfs is: in one on the boot partition, or in the root, from where the next one is made.
+fn script_place(root: &dyn Tree, boot: Option<&Boot>, script: &str) -> Result<Option<String>> {
+    let all = boot.map_or(&[][..], |boot| &boot.initramfs);
+    if let Some(initramfs) = all.iter().find(|one| one.growers.iter().any(|found| found == script)) {
+        return Ok(Some(format!("scripts/{script} in {} on the boot partition", initramfs.path)));
+    }
+    for directory in ["usr/share/initramfs-tools/scripts", "etc/initramfs-tools/scripts"] {
+        let path = format!("{directory}/{script}");
+        if root.has(&path)? {
+            return Ok(Some(format!("/{path}")));
+        }
+    }
+    Ok(None)
+}
+
+/// A script that the initramfs runs unasked.
+struct Script {
+    name: &'static str,
+    script: &'static str,
+    /// A file of the root with which it does nothing.
+    switch: Option<&'static str>,
+    remedy: &'static str,
+}
+
+/// Debian's images for the Raspberry Pi (image-specs) have it in the initramfs that they come with, and not in the root.
+const RESIZE_ROOTFS: Script = Script {
+    name: "Debian's rpi-resizerootfs",
+    script: "local-bottom/rpi-resizerootfs",
+    switch: None,
+    remedy: "run `update-initramfs -u -k all` in a chroot of the image: it makes an initramfs without that script \
+             (installing burnonce's package there does it, too)",
+};
+
+/// The package cloud-initramfs-growroot.
+const GROWROOT: Script = Script {
+    name: "cloud-initramfs-growroot",
+    script: "local-bottom/growroot",
+    switch: Some("etc/growroot-disabled"),
+    remedy: "make an empty file /etc/growroot-disabled in the root partition",
+};
+
+fn initramfs_script(root: &dyn Tree, boot: Option<&Boot>, known: &Script) -> Result<Option<Grower>> {
+    let Some(place) = script_place(root, boot, known.script)? else { return Ok(None) };
+    let off = match known.switch {
+        Some(switch) if root.has(switch)? => Some(switch),
+        _ => None,
+    };
+    Ok(Some(Grower {
+        name: known.name.to_owned(),
+        place,
+        when: When::Initramfs,
+        state: if off.is_some() { State::Disarmed } else { State::Armed },
+        why: off.map_or("the initramfs runs it in each boot".to_owned(), |switch| format!("/{switch} is there")),
+        remedy: known.remedy.to_owned(),
+    }))
+}
+
+/// A unit that grows root.
+struct GrowingUnit {
+    unit: &'static str,
+    name: &'static str,
+    /// A file of the root with which it does nothing.
+    switch: Option<&'static str>,
+    /// It only fills the partition.
+    fills: bool,
+}
+
+const UNITS: [GrowingUnit; 3] = [
+    GrowingUnit { unit: "rpi-resize.service", name: "Raspberry Pi OS' rpi-resize", switch: None, fills: false },
+    GrowingUnit {
+        unit: "armbian-resize-filesystem.service",
+        name: "Armbian's resizing",
+        switch: Some("root/.no_rootfs_resize"),
+        fills: false,
+    },
+    GrowingUnit { unit: "resize2fs_once.service", name: "Raspberry Pi OS' resize2fs_once", switch: None, fills: true },
+];
+
+fn by_unit(root: &dyn Tree, known: &GrowingUnit) -> Result<Option<Grower>> {
+    let mut unit = unit(root, known.unit)?;
+    let mut place = known.unit.to_owned();
+    let script = known.unit.trim_end_matches(".service");
+    if unit == Unit::Missing && root.has(&format!("etc/init.d/{script}"))? {
+        place = format!("/etc/init.d/{script}");
+        unit = if is_started(root, script)? { Unit::Enabled } else { Unit::Disabled };
+    }
+    let off = match known.switch {
+        Some(switch) if root.has(switch)? => Some(switch),
+        _ => None,
+    };
+    let (state, why) = match (unit, off) {
+        (Unit::Missing, _) => return Ok(None),
+        (_, Some(switch)) => (State::Disarmed, format!("/{switch} is there")),
+        (Unit::Masked, None) => (State::Disarmed, "it is masked".to_owned()),
+        (Unit::Disabled, None) => (State::Disarmed, "it is not enabled".to_owned()),
+        (Unit::Enabled, None) if known.fills => (State::Harmless, "it fills the partition that is there".to_owned()),
+        (Unit::Enabled, None) => (State::Armed, "it is enabled".to_owned()),
+    };
+    let remedy = match known.switch {
+        Some(switch) => format!("make an empty file /{switch} in the root partition"),
+        None => format!("run `systemctl disable {script}` in a chroot of the image"),
+    };
+    Ok(Some(Grower { name: known.name.to_owned(), place, when: When::Unit, state, why, remedy }))
+}
+
+/// Whether a script of SysV is started in some runlevel.
+fn is_started(root: &dyn Tree, script: &str) -> Result<bool> {
+    for level in ["rc2.d", "rc3.d", "rc4.d", "rc5.d", "rcS.d"] {
+        let names = root.list(&format!("etc/{level}"))?;
+        if names.iter().any(|name| name.starts_with('S') && name.get(3..) == Some(script)) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// systemd-repart, where there is a definition for it (repart.d(5)). Without one it does nothing.
+fn repart(root: &dyn Tree) -> Result<Option<Grower>> {
+    let Some(directory) = definitions(root)? else { return Ok(None) };
+    let unit = unit(root, "systemd-repart.service")?;
+    let (state, why) = match unit {
+        Unit::Masked => (State::Disarmed, "its unit is masked"),
+        Unit::Missing => (State::Disarmed, "its unit is not there"),
+        // It is started by the initramfs as well.
+        Unit::Disabled | Unit::Enabled => (State::Armed, "definitions are there"),
+    };
+    Ok(Some(Grower {
+        name: "systemd-repart".to_owned(),
+        place: format!("/{directory}"),
+        when: When::Unit,
+        state,
+        why: why.to_owned(),
+        remedy: format!(
+            "take the files out of /{directory}, or run `systemctl mask systemd-repart` in a chroot of the image"
+        ),
+    }))
+}
+
+fn definitions(root: &dyn Tree) -> Result<Option<&'static str>> {
+    for directory in ["etc/repart.d", "usr/lib/repart.d"] {
+        if root.list(directory)?.iter().any(|name| name.ends_with(".conf")) {
+            return Ok(Some(directory));
+        }
+    }
+    Ok(None)
+}

@@ -1,0 +1,229 @@
+//! What an image, or an initramfs, is packed by: told by its first bytes, and undone.
+
+use flate2::bufread::MultiGzDecoder;
+use liblzma::stream::{Action, Error, MtStreamBuilder, Status, Stream};
+use serde::Serialize;
+use std::fmt;
+use std::io::{self, BufRead, ErrorKind, Read};
+
+/// How many bytes at the beginning tell.
+pub const HEAD: usize = 512;
+
+/// Memory with which xz's blocks are unpacked side by side, in bytes: two of the 24 MiB that `xz -T0` makes. With less it is one after
+/// the other.
+const XZ_SIDE_BY_SIDE: u64 = 100 << 20;
+/// Memory that unpacking xz may take at all, in bytes. `xz -9` needs 65 MiB.
+const XZ_MOST: u64 = 130 << 20;
+/// The largest window of zstd that is accepted, as a power of two: 128 MiB, that of `zstd --ultra -22` and `--long`.
+const ZSTD_WINDOW: u32 = 27;
+
+/// What something is packed by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Packing {
+    /// It is not packed.
+    None,
+    Xz,
+    Zstd,
+    Gzip,
+}
+
+impl fmt::Display for Packing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Packing::None => "raw",
+            Packing::Xz => "xz",
+            Packing::Zstd => "zstd",
+            Packing::Gzip => "gzip",
+        })
+    }
+}
+
+/// How something that begins with `head` is packed. Pure.
+pub fn of(head: &[u8]) -> Packing {
+    match head {
+        // The .xz File Format 1.2.0, 2.1.1.1.
+        [0xFD, b'7', b'z', b'X', b'Z', 0, ..] => Packing::Xz,
+        // RFC 8878, 3.1: a frame, or one that is to be skipped.
+        [0x28, 0xB5, 0x2F, 0xFD, ..] | [0x50..=0x5F, 0x2A, 0x4D, 0x18, ..] => Packing::Zstd,
+        // RFC 1952, 2.3.1: deflate is the one method there is.
+        [0x1F, 0x8B, 8, ..] => Packing::Gzip,
+        _ => Packing::None,
+    }
+}
+
+/// What something that is no image begins with, where one would take it for one: what it is, and what to do. Pure.
+pub fn other(head: &[u8]) -> Option<(&'static str, &'static str)> {
+    Some(match head {
+        [b'P', b'K', 3, 4, ..] => ("a zip archive", "unpack it with `unzip`, and give the .img file that was in it"),
+        [b'B', b'Z', b'h', ..] => ("packed by bzip2", "unpack it with `bunzip2`"),
+        [b'7', b'z', 0xBC, 0xAF, ..] => {
+            ("a 7z archive", "unpack it with `7z x`, and give the .img file that was in it")
+        }
+        [b'Q', b'F', b'I', 0xFB, ..] => {
+            ("an image of QEMU's own format", "make a raw one of it with `qemu-img convert -O raw`")
+        }
+        head if head.get(257..262) == Some(b"ustar") => {
+            ("a tar archive", "unpack it with `tar xf`, and give the .img file that was in it")
+        }
+        _ => return None,
+    })
+}
+
+/// What `packed` has in it. An error is [`ErrorKind::UnexpectedEof`] where it was cut short, and of another kind where it is damaged.
+///
+/// # Errors
+/// There is no memory for unpacking it.
+pub fn unpacked<'r>(packing: Packing, packed: impl BufRead + 'r) -> io::Result<Box<dyn Read + 'r>> {
+    Ok(match packing {
+        Packing::None => Box::new(packed),
+        Packing::Gzip => Box::new(MultiGzDecoder::new(packed)),
+        Packing::Zstd => {
+            let mut zstd = zstd::stream::read::Decoder::with_buffer(packed)?;
+            zstd.window_log_max(ZSTD_WINDOW)?;
+            Box::new(zstd)
+        }
+        Packing::Xz => Box::new(Xz { packed, stream: stream()?, ended: false }),
+    })
+}
+
+/// A decoder for one stream of xz, with a thread for each processor.
+fn stream() -> io::Result<Stream> {
+    let threads = std::thread::available_parallelism().map_or(1, |threads| u32::try_from(threads.get()).unwrap_or(1));
+    let mut builder = MtStreamBuilder::new();
+    builder.threads(threads).memlimit_threading(XZ_SIDE_BY_SIDE).memlimit_stop(XZ_MOST);
+    builder.decoder().map_err(|error| io::Error::other(said(&error)))
+}
+
+/// What liblzma's codes mean.
+fn said(error: &Error) -> String {
+    match error {
+        Error::MemLimit => format!("unpacking it would take more than {} MiB of memory", XZ_MOST >> 20),
+        Error::Mem => "there is no memory to unpack it".to_owned(),
+        Error::Data => "its data do not fit their checksum".to_owned(),
+        Error::Format => "it goes on with something that is not xz".to_owned(),
+        Error::Options => "it needs a newer xz".to_owned(),
+        other => other.to_string(),
+    }
+}
+
+/// Unpacks xz: one stream after the other, with what pads them out (The .xz File Format, 2.2).
+struct Xz<R> {
+    packed: R,
+    stream: Stream,
+    /// The stream came to its end.
+    ended: bool,
+}
+
+impl<R: BufRead> Read for Xz<R> {
+    fn read(&mut self, room: &mut [u8]) -> io::Result<usize> {
+        if room.is_empty() {
+            return Ok(0);
+        }
+        loop {
+            let packed = self.packed.fill_buf()?;
+            if self.ended {
+                let zeros = packed.iter().take_while(|byte| **byte == 0).count();
+                if zeros > 0 {
+                    self.packed.consume(zeros);
+                    continue;
+                }
+                if packed.is_empty() {
+                    return Ok(0);
+                }
+                (self.stream, self.ended) = (stream()?, false);
+            }
+            let action = if packed.is_empty() { Action::Finish } else { Action::Run };
+            let (was_in, was_out) = (self.stream.total_in(), self.stream.total_out());
+            let status = self.stream.process(packed, room, action).map_err(|error| io::Error::other(said(&error)))?;
+            // Neither is longer than its buffer.
+            let taken = (self.stream.total_in() - was_in) as usize;
+            let given = (self.stream.total_out() - was_out) as usize;
+            let at_end = packed.is_empty();
+            self.packed.consume(taken);
+            self.ended = matches!(status, Status::StreamEnd);
+            if given > 0 {
+                return Ok(given);
+            }
+            // liblzma's word for "no progress is possible".
+            if taken == 0 && matches!(status, Status::MemNeeded) {
+                let kind = if at_end { ErrorKind::UnexpectedEof } else { ErrorKind::InvalidData };
+                return Err(io::Error::new(kind, "it ends in the midst of its data"));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{BufReader, Write};
+
+    #[test]
+    fn the_first_bytes_tell() {
+        for (head, packing) in [
+            (&b"\xFD7zXZ\0..."[..], Packing::Xz),
+            (b"\x28\xB5\x2F\xFD.", Packing::Zstd),
+            (b"\x50\x2A\x4D\x18.", Packing::Zstd),
+            (b"\x1F\x8B\x08.", Packing::Gzip),
+            (b"\x1F\x8B", Packing::None),
+            (b"", Packing::None),
+        ] {
+            assert_eq!(of(head), packing, "{head:?}");
+        }
+        let mut tar = [0; HEAD];
+        tar[257..262].copy_from_slice(b"ustar");
+        assert_eq!(other(&tar).map(|(what, _)| what), Some("a tar archive"));
+        assert_eq!(other(b"PK\x03\x04").map(|(what, _)| what), Some("a zip archive"));
+        assert_eq!(other(&[0; HEAD]), None);
+    }
+
+    fn packed(packing: Packing, content: &[u8]) -> Vec<u8> {
+        match packing {
+            Packing::None => content.to_vec(),
+            Packing::Gzip => {
+                let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+                gzip.write_all(content).unwrap();
+                gzip.finish().unwrap()
+            }
+            Packing::Zstd => {
+                let mut zstd = zstd::stream::write::Encoder::new(Vec::new(), 1).unwrap();
+                zstd.include_checksum(true).unwrap();
+                zstd.write_all(content).unwrap();
+                zstd.finish().unwrap()
+            }
+            Packing::Xz => liblzma::encode_all(content, 0).unwrap(),
+        }
+    }
+
+    fn unpack(packed: &[u8]) -> io::Result<Vec<u8>> {
+        let mut content = Vec::new();
+        // A small buffer, so that everything goes over its edge.
+        unpacked(of(packed), BufReader::with_capacity(7, packed))?.read_to_end(&mut content)?;
+        Ok(content)
+    }
+
+    #[test]
+    fn what_was_packed_comes_out_and_what_is_cut_short_or_damaged_does_not() {
+        let content: Vec<u8> = (0..40_000u32).flat_map(|n| (n * n / 7).to_le_bytes()).collect();
+        for packing in [Packing::Xz, Packing::Zstd, Packing::Gzip] {
+            let whole = packed(packing, &content);
+            assert_eq!(unpack(&whole).unwrap(), content, "{packing}");
+            assert_eq!(
+                unpack(&[&whole[..], &whole].concat()).unwrap(),
+                [&content[..], &content].concat(),
+                "{packing} twice"
+            );
+            for length in [8, 20, whole.len() / 2, whole.len() - 1] {
+                let error = unpack(&whole[..length]).unwrap_err();
+                assert_eq!(error.kind(), ErrorKind::UnexpectedEof, "{packing}, {length} bytes: {error}");
+            }
+            let mut damaged = whole.clone();
+            damaged[whole.len() / 2] ^= 0x55;
+            let error = unpack(&damaged).unwrap_err();
+            assert_ne!(error.kind(), ErrorKind::UnexpectedEof, "{packing}: {error}");
+        }
+        let padded = [packed(Packing::Xz, b"one"), vec![0; 8], packed(Packing::Xz, b"two")].concat();
+        assert_eq!(unpack(&padded).unwrap(), b"onetwo");
+    }
+}

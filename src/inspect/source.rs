@@ -1,0 +1,160 @@
+//! The image as a file that can be read anywhere: the one that was named, or what was packed in it, in a temporary file without a name.
+
+use super::packing::{self, Packing};
+use crate::output::tell;
+use crate::units::Bytes;
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use std::fs::{self, File};
+use std::io::{BufReader, ErrorKind, IsTerminal, Read, Seek, SeekFrom};
+use std::os::unix::fs::{FileExt, FileTypeExt};
+use std::path::{Path, PathBuf};
+
+/// How much is unpacked at a time, in bytes.
+const PIECE: usize = 256 << 10;
+/// What is zero in a stretch of so many bytes is left out: ext4's block, and that of the file systems a temporary file is on.
+const BLOCK: usize = 4096;
+
+/// An image that can be read.
+#[derive(Debug)]
+pub struct Source {
+    /// All of it, not packed.
+    pub file: File,
+    /// Its length in bytes, not packed.
+    pub length: Bytes,
+    /// What it was packed by.
+    pub packing: Packing,
+}
+
+/// Opens the image `path`, which is not changed. A packed one is unpacked into a file that has no name, so that nothing of it stays when
+/// this process ends, however it ends: in `$TMPDIR`, or where that is not set beside the image, or else in `/var/tmp`.
+///
+/// # Errors
+/// It is no image, cannot be read, was cut short or is damaged; there is no room to unpack it. The message says what to do.
+pub fn open(path: &Path) -> Result<Source> {
+    let shown = path.display();
+    let metadata = match fs::metadata(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => bail!("{shown} is not there; check the name"),
+        metadata => metadata.with_context(|| format!("looking at {shown}"))?,
+    };
+    let kind = metadata.file_type();
+    ensure!(!kind.is_dir(), "{shown} is a directory; name the image file itself");
+    ensure!(kind.is_file() || kind.is_block_device(), "{shown} is no file; name an image file");
+    let mut file = File::open(path).with_context(|| format!("opening {shown}"))?;
+    let mut head = Vec::new();
+    let reading = || format!("reading {shown}");
+    (&file).take(packing::HEAD as u64).read_to_end(&mut head).with_context(reading)?;
+    ensure!(!head.is_empty(), "{shown} is empty; download the image again");
+    let packing = packing::of(&head);
+    if packing == Packing::None {
+        check(path, packing, &head)?;
+        let length = file.seek(SeekFrom::End(0)).with_context(reading)?;
+        return Ok(Source { file, length: Bytes(length), packing });
+    }
+    file.rewind().with_context(reading)?;
+    let (into, length) = unpack(path, &file, packing)?;
+    Ok(Source { file: into, length: Bytes(length), packing })
+}
+
+/// Whether something that begins so may be a disk: the two bytes at the end of the first sector are those of any partition table.
+fn check(path: &Path, packing: Packing, head: &[u8]) -> Result<()> {
+    let shown = path.display();
+    if let Some((what, remedy)) = packing::other(head) {
+        bail!("{shown} is {what}; {remedy}");
+    }
+    let what = if packing == Packing::None { shown.to_string() } else { format!("what is packed in {shown}") };
+    ensure!(packing::of(head) == Packing::None, "{what} is packed once more; unpack it by hand");
+    ensure!(
+        head.get(510..512) == Some(&[0x55, 0xAA]),
+        "{what} is no disk image: its first sector has no partition table; name an image that can be burned with `dd`"
+    );
+    Ok(())
+}
+
+/// Unpacks `file` into a temporary file. The length is that of the whole.
+fn unpack(path: &Path, file: &File, packing: Packing) -> Result<(File, u64)> {
+    let shown = path.display();
+    let mut packed = packing::unpacked(packing, BufReader::with_capacity(PIECE, file))
+        .with_context(|| format!("unpacking {shown}"))?;
+    let mut piece = vec![0; PIECE];
+    let mut length = fill(&mut packed, &mut piece).map_err(|error| damaged(path, packing, &error))?;
+    check(path, packing, &piece[..length])?;
+    if std::io::stderr().is_terminal() {
+        tell(format_args!("unpacking {shown}; this can take a minute"));
+    }
+    let (into, directory) = temporary(path)?;
+    let mut at = 0;
+    while length > 0 {
+        put(&into, at, &piece[..length]).map_err(|error| no_room(path, &directory, error))?;
+        at += length as u64;
+        length = fill(&mut packed, &mut piece).map_err(|error| damaged(path, packing, &error))?;
+    }
+    into.set_len(at).map_err(|error| no_room(path, &directory, error))?;
+    Ok((into, at))
+}
+
+/// Reads until `piece` is full or nothing is left, and says how much was read.
+fn fill(from: &mut impl Read, piece: &mut [u8]) -> std::io::Result<usize> {
+    let mut length = 0;
+    while length < piece.len() {
+        match from.read(&mut piece[length..]) {
+            Ok(0) => break,
+            Ok(more) => length += more,
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(length)
+}
+
+/// Writes what is not zero, so that the file takes no more room than it has content.
+fn put(into: &File, at: u64, bytes: &[u8]) -> std::io::Result<()> {
+    let mut at = at;
+    for block in bytes.chunks(BLOCK) {
+        if block.iter().any(|byte| *byte != 0) {
+            into.write_all_at(block, at)?;
+        }
+        at += block.len() as u64;
+    }
+    Ok(())
+}
+
+/// A file without a name, and the directory that it is in.
+fn temporary(image: &Path) -> Result<(File, PathBuf)> {
+    let beside = || image.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_owned();
+    let directories = match std::env::var_os("TMPDIR").filter(|directory| !directory.is_empty()) {
+        Some(directory) => vec![PathBuf::from(directory)],
+        None => vec![beside(), PathBuf::from("/var/tmp")],
+    };
+    let mut failed = anyhow!("there is no directory for it");
+    for directory in directories {
+        match tempfile::tempfile_in(&directory) {
+            Ok(file) => return Ok((file, directory)),
+            Err(error) => failed = anyhow!(error).context(format!("making a file in {}", directory.display())),
+        }
+    }
+    Err(failed.context(format!(
+        "{} is packed, and there is no place to unpack it; set TMPDIR to a directory that you can write to",
+        image.display()
+    )))
+}
+
+fn no_room(image: &Path, directory: &Path, error: std::io::Error) -> anyhow::Error {
+    let what = format!("unpacking {} into {}", image.display(), directory.display());
+    match error.kind() {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => {
+            anyhow!("{what}: there is no room ({error}); set TMPDIR to a directory with enough of it")
+        }
+        _ => anyhow!(error).context(what),
+    }
+}
+
+fn damaged(image: &Path, packing: Packing, error: &std::io::Error) -> anyhow::Error {
+    let image = image.display();
+    let again = "download it again, and compare it with the checksum that its publisher gives";
+    match error.kind() {
+        ErrorKind::UnexpectedEof => {
+            anyhow!("{image} is cut short: its {packing} data end before they are complete; {again}")
+        }
+        _ => anyhow!("{image} cannot be unpacked: its {packing} data are damaged ({error}); {again}"),
+    }
+}

@@ -1,0 +1,459 @@
+//! `burnonce inspect` on real images: made by sfdisk, mkfs.fat, mtools and mke2fs, packed by xz, zstd and gzip. No root, mounts or loop
+//! devices.
+
+use burnonce::inspect::inspect;
+use proptest::prelude::*;
+use serde_json::Value;
+use std::fs::{self, File, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::{FileExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+use tempfile::TempDir;
+
+const MIB: u64 = 1 << 20;
+/// Where the boot partition begins, in bytes: as in Raspberry Pi OS.
+const BOOT: u64 = 4 * MIB;
+
+/// What a program prints, both streams; it must succeed. One that is not there fails the test with its name.
+fn said(program: &str, arguments: &[&str], input: &[u8]) -> String {
+    let directories = ["/usr/sbin", "/usr/bin", "/sbin", "/bin"].map(|d| format!("{d}/{program}"));
+    let found = directories.iter().find(|path| Path::new(path).exists());
+    let mut child = Command::new(found.unwrap_or_else(|| panic!("{program} is not installed: run `make setup`")))
+        .args(arguments)
+        .env("LC_ALL", "C")
+        .env("MTOOLS_SKIP_CHECK", "1")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap_or_else(|error| panic!("starting {program}: {error}"));
+    child.stdin.take().unwrap().write_all(input).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{program} {arguments:?}: {text}");
+    text
+}
+
+/// How an image is to be made.
+struct Shape {
+    /// `dos` or `gpt`.
+    table: &'static str,
+    /// 12, 16 or 32.
+    fat: u32,
+    boot_length: u64,
+    root_length: u64,
+    /// For mke2fs: options.
+    ext4: &'static [&'static str],
+}
+
+const PLAIN: Shape = Shape { table: "dos", fat: 16, boot_length: 20 * MIB, root_length: 24 * MIB, ext4: &[] };
+
+impl Shape {
+    fn root(&self) -> u64 {
+        BOOT + self.boot_length
+    }
+
+    /// Makes an image `name` in `directory`, with the files of the two trees.
+    fn make(&self, directory: &Path, name: &str, boot: &Path, root: &Path) -> PathBuf {
+        let image = directory.join(name);
+        let file = File::create(&image).unwrap();
+        // A GPT has its backup at the end.
+        file.set_len(self.root() + self.root_length + if self.table == "gpt" { MIB } else { 0 }).unwrap();
+        let (path, sectors) = (image.to_str().unwrap(), |bytes: u64| bytes / 512);
+        let (fat, linux) = if self.table == "gpt" { ("U", "L") } else { ("c", "83") };
+        let id = if self.table == "gpt" { "" } else { "label-id: 0x5a6b7c8d\n" };
+        let script = format!(
+            "label: {}\n{id}start={}, size={}, type={fat}\nstart={}, size={}, type={linux}\n",
+            self.table,
+            sectors(BOOT),
+            sectors(self.boot_length),
+            sectors(self.root()),
+            sectors(self.root_length)
+        );
+        said("sfdisk", &["--quiet", path], script.as_bytes());
+
+        let part = directory.join(format!("{name}.fat"));
+        File::create(&part).unwrap().set_len(self.boot_length).unwrap();
+        let part_path = part.to_str().unwrap();
+        said("mkfs.fat", &["-F", &self.fat.to_string(), "-s", "1", "-n", "bootfs", "-i", "1234abcd", part_path], b"");
+        for entry in fs::read_dir(boot).unwrap() {
+            said("mcopy", &["-s", "-i", part_path, entry.unwrap().path().to_str().unwrap(), "::"], b"");
+        }
+        file.write_all_at(&fs::read(&part).unwrap(), BOOT).unwrap();
+        fs::remove_file(part).unwrap();
+
+        let offset = format!("offset={}", self.root());
+        let length = format!("{}k", self.root_length / 1024);
+        let fixed = ["-q", "-F", "-t", "ext4", "-L", "rootfs", "-E", &offset, "-d", root.to_str().unwrap()];
+        said("mke2fs", &[&fixed, self.ext4, &[path, &length]].concat(), b"");
+        image
+    }
+}
+
+fn put(directory: &Path, path: &str, content: impl AsRef<[u8]>) {
+    let path = directory.join(path);
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(path, content).unwrap();
+}
+
+fn link(directory: &Path, path: &str, target: &str) {
+    let path = directory.join(path);
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    symlink(target, path).unwrap();
+}
+
+/// An initramfs as initramfs-tools makes it, with empty files of these names.
+fn initramfs(names: &[&str]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for name in names.iter().chain([&"TRAILER!!!"]) {
+        let mut numbers = [0; 13];
+        numbers[11] = name.len() + 1;
+        bytes.extend(format!("070701{}", numbers.map(|n| format!("{n:08x}")).concat()).bytes());
+        bytes.extend(name.bytes().chain([0]));
+        bytes.resize(bytes.len().next_multiple_of(4), 0);
+    }
+    let packed = TempDir::new().unwrap();
+    put(packed.path(), "initrd", bytes);
+    let (from, to) = (packed.path().join("initrd"), packed.path().join("initrd.zst"));
+    said("zstd", &["-q", from.to_str().unwrap(), "-o", to.to_str().unwrap()], b"");
+    fs::read(to).unwrap()
+}
+
+/// Raspberry Pi OS trixie, as little of it as is looked at, in `boot` and `root` of a directory.
+fn trixie(directory: &Path) -> (PathBuf, PathBuf) {
+    let (boot, root) = (directory.join("boot"), directory.join("root"));
+    put(&boot, "config.txt", "# For more options see\n[all]\nauto_initramfs=1\n");
+    put(&boot, "cmdline.txt", "console=tty1 root=PARTUUID=5a6b7c8d-02 rootfstype=ext4 rootwait resize\n");
+    // Of more than one cluster.
+    let modules: Vec<String> =
+        (1..300u32).map(|n| format!("lib/modules/{:x}.ko", n.wrapping_mul(2_654_435_761))).collect();
+    let names = ["init", "scripts/local-premount/resize_early"].into_iter().chain(modules.iter().map(String::as_str));
+    put(&boot, "initramfs8", initramfs(&names.collect::<Vec<_>>()));
+    put(&boot, "User-Data", "#cloud-config\nhostname: blue\n");
+    put(&boot, "overlays/a-rather-long-name-of-an-overlay.dtbo", vec![7; 5000]);
+    put(
+        &root,
+        "usr/lib/os-release",
+        "PRETTY_NAME=\"Debian GNU/Linux 13 (trixie)\"\nID=debian\nVERSION_ID=\"13\"\nVERSION_CODENAME=trixie\n",
+    );
+    link(&root, "etc/os-release", "../usr/lib/os-release");
+    put(&root, "etc/rpi-issue", "Raspberry Pi reference 2025-11-24\n");
+    put(&root, "etc/machine-id", "uninitialized\n");
+    put(
+        &root,
+        "etc/fstab",
+        "PARTUUID=5a6b7c8d-01 /boot/firmware vfat defaults 0 2\nPARTUUID=5a6b7c8d-02 / ext4 defaults,noatime 0 1\n",
+    );
+    let packages = ["dpkg", "initramfs-tools", "cloud-init"].map(|name| {
+        format!("Package: {name}\nStatus: install ok installed\nArchitecture: arm64\nVersion: 1.2-{name}\n\n")
+    });
+    put(&root, "var/lib/dpkg/status", packages.concat());
+    put(&root, "etc/cloud/cloud.cfg", "cloud_init_modules:\n  - growpart\n  - resizefs\n");
+    put(&root, "etc/cloud/cloud.cfg.d/99-rpi.cfg", "growpart:\n  mode: 'off'\nresize_rootfs: false\n");
+    put(&root, "usr/lib/systemd/system/rpi-resize.service", "[Service]\n");
+    link(
+        &root,
+        "etc/systemd/system/multi-user.target.wants/rpi-resize.service",
+        "/usr/lib/systemd/system/rpi-resize.service",
+    );
+    // Longer than an inode has room for.
+    let far = format!("{}usr", "./".repeat(60));
+    link(&root, "far", &far);
+    (boot, root)
+}
+
+/// A directory with the image of [`trixie`] in it.
+fn made(shape: &Shape) -> (TempDir, PathBuf) {
+    let directory = TempDir::new().unwrap();
+    let (boot, root) = trixie(directory.path());
+    let image = shape.make(directory.path(), "a.img", &boot, &root);
+    (directory, image)
+}
+
+/// The program, with a directory of its own for temporary files, in which nothing may stay.
+fn run(arguments: &[&str]) -> Output {
+    let temporary = TempDir::new().unwrap();
+    let output =
+        Command::new(env!("CARGO_BIN_EXE_burnonce")).args(arguments).env("TMPDIR", temporary.path()).output().unwrap();
+    assert_eq!(fs::read_dir(temporary.path()).unwrap().count(), 0, "{arguments:?}");
+    output
+}
+
+/// What is found, as JSON.
+fn found(image: &Path) -> Value {
+    let output = run(&["inspect", "--json", image.to_str().unwrap()]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// What the program says of an image that it refuses.
+fn refused(image: &Path) -> String {
+    let output = run(&["inspect", image.to_str().unwrap()]);
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{}: {text}{}", image.display(), String::from_utf8_lossy(&output.stdout));
+    assert!(output.stdout.is_empty() && text.starts_with("burnonce: "), "{text}");
+    text
+}
+
+/// The image packed in the three ways; the name says nothing.
+fn packed(image: &Path) -> Vec<(&'static str, PathBuf)> {
+    let path = image.to_str().unwrap();
+    let out = |kind: &str| image.with_file_name(format!("{}-{kind}", image.file_name().unwrap().to_str().unwrap()));
+    for (kind, program, options) in [
+        ("xz", "xz", &["-T2", "-1", "--block-size=1MiB"][..]),
+        ("zstd", "zstd", &["-q", "--check"]),
+        ("gzip", "gzip", &["-1"]),
+    ] {
+        let to = format!("{program} {} --stdout '{path}' >'{}'", options.join(" "), out(kind).display());
+        said("sh", &["-c", &to], b"");
+    }
+    ["xz", "zstd", "gzip"].into_iter().map(|kind| (kind, out(kind))).collect()
+}
+
+#[test]
+fn an_image_is_the_same_however_it_is_packed() {
+    let (_directory, image) = made(&PLAIN);
+    let seen = found(&image);
+    assert_eq!(seen["packing"], "none");
+    assert_eq!(seen["length"], image.metadata().unwrap().len());
+    assert_eq!(seen["system"]["distribution"], "raspberry-pi-os");
+    assert_eq!(seen["system"]["release"], "2025-11-24");
+    assert_eq!(seen["system"]["architecture"], "arm64");
+    assert_eq!(seen["system"]["cloud_init"]["version"], "1.2-cloud-init");
+    assert_eq!(seen["partitions"][0]["label"], "bootfs");
+    assert_eq!(seen["partitions"][0]["uuid"], "1234-ABCD");
+    assert_eq!(seen["partitions"][1]["label"], "rootfs");
+    assert_eq!(seen["free_slot"], 3);
+    assert_eq!(seen["root"]["clean"], true);
+    let line = &seen["boot"]["command_lines"][0];
+    assert_eq!((&line["path"], &line["target"]["partition"]), (&"cmdline.txt".into(), &2.into()));
+    assert_eq!(seen["boot"]["first_boot"], serde_json::json!(["user-data"]));
+    assert_eq!(seen["boot"]["initramfs"][0]["growers"], serde_json::json!(["local-premount/resize_early"]));
+    let growers: Vec<_> = seen["growers"].as_array().unwrap().iter().map(|g| (&g["name"], &g["state"])).collect();
+    let expected = [
+        ("Raspberry Pi OS' resize_early", "armed"),
+        ("Raspberry Pi OS' rpi-resize", "armed"),
+        ("cloud-init growpart", "disarmed"),
+        ("cloud-init resizefs", "disarmed"),
+    ];
+    assert_eq!(
+        growers,
+        expected.map(|(name, state)| (Value::from(name), Value::from(state))).each_ref().map(|(n, s)| (n, s))
+    );
+    for (packing, path) in packed(&image) {
+        let mut packed = found(&path);
+        assert_eq!(packed["packing"], packing);
+        (packed["packing"], packed["image"]) = (seen["packing"].clone(), seen["image"].clone());
+        assert_eq!(packed, seen, "{packing}");
+    }
+    let text = run(&["inspect", image.to_str().unwrap()]);
+    let text = String::from_utf8(text.stdout).unwrap();
+    for expected in ["Raspberry Pi OS 13 trixie", "2 root", "vfat \"bootfs\"", "is partition 2\n", "ARMED"] {
+        assert!(text.contains(expected), "{expected}: {text}");
+    }
+}
+
+#[test]
+fn file_systems_of_all_kinds_are_read() {
+    let shapes = [
+        Shape { fat: 12, boot_length: MIB, ..PLAIN },
+        Shape { fat: 32, boot_length: 40 * MIB, ..PLAIN },
+        Shape { table: "gpt", ..PLAIN },
+        Shape { ext4: &["-b", "4096", "-O", "inline_data,metadata_csum,64bit"], ..PLAIN },
+        Shape { ext4: &["-b", "1024", "-O", "^64bit,^extent,^metadata_csum,^has_journal"], ..PLAIN },
+        Shape { ext4: &["-O", "metadata_csum_seed"], ..PLAIN },
+    ];
+    let (_directory, plain) = made(&PLAIN);
+    let plain = found(&plain);
+    for shape in shapes {
+        let (_directory, image) = made(&shape);
+        let what = format!("{} FAT{} {:?}", shape.table, shape.fat, shape.ext4);
+        let seen = found(&image);
+        assert_eq!(seen["system"], plain["system"], "{what}");
+        assert_eq!(seen["growers"], plain["growers"], "{what}");
+        assert_eq!(seen["boot"]["initramfs"], plain["boot"]["initramfs"], "{what}");
+        let target = if shape.table == "gpt" { Value::from("not-told") } else { serde_json::json!({ "partition": 2 }) };
+        assert_eq!(seen["boot"]["command_lines"][0]["target"], target, "{what}");
+    }
+}
+
+#[test]
+fn links_in_an_image_do_not_reach_the_host() {
+    let directory = TempDir::new().unwrap();
+    let (boot, root) = trixie(directory.path());
+    let host = directory.path().join("host");
+    fs::write(&host, "Raspberry Pi reference 1999-01-01\n").unwrap();
+    for target in [host.to_str().unwrap().to_owned(), format!("../../../../../../../../..{}", host.display())] {
+        fs::remove_file(root.join("etc/rpi-issue")).unwrap();
+        symlink(target, root.join("etc/rpi-issue")).unwrap();
+        let image = PLAIN.make(directory.path(), "a.img", &boot, &root);
+        let seen = found(&image);
+        assert_eq!(seen["system"]["distribution"], "debian");
+        assert_eq!(seen["system"]["release"], Value::Null);
+    }
+}
+
+#[test]
+fn what_is_no_image_is_refused_with_a_remedy() {
+    let directory = TempDir::new().unwrap();
+    let (boot, root) = trixie(directory.path());
+    let at = |name: &str| directory.path().join(name);
+    let write = |name: &str, content: &[u8]| {
+        fs::write(at(name), content).unwrap();
+        at(name)
+    };
+    let random: Vec<u8> = (0..100_000u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    assert!(refused(&at("missing.img")).contains("missing.img is not there; check the name"));
+    assert!(refused(directory.path()).contains("is a directory; name the image file itself"));
+    assert!(refused(Path::new("/dev/null")).contains("/dev/null is no file; name an image file"));
+    assert!(refused(&write("empty.img", b"")).contains("empty.img is empty; download the image again"));
+    assert!(refused(&write("short", b"x")).contains("is no disk image: its first sector has no partition table"));
+    assert!(refused(&write("random", &random)).contains("random is no disk image"));
+    assert!(refused(&write("a.zip", b"PK\x03\x04....")).contains("a.zip is a zip archive; unpack it with `unzip`"));
+    for (kind, path) in packed(&write("text", "Not an image.\n".repeat(500).as_bytes())) {
+        let text = refused(&path);
+        assert!(text.contains(&format!("what is packed in {} is no disk image", path.display())), "{kind}: {text}");
+        let twice = packed(&path).into_iter().find(|(twice, _)| *twice == kind).unwrap().1;
+        assert!(refused(&twice).contains("is packed once more; unpack it by hand"), "{kind}");
+    }
+
+    let image = PLAIN.make(directory.path(), "whole.img", &boot, &root);
+    let with = |offset: u64, bytes: &[u8]| {
+        let copy = at("copy.img");
+        fs::copy(&image, &copy).unwrap();
+        OpenOptions::new().write(true).open(&copy).unwrap().write_all_at(bytes, offset).unwrap();
+        copy
+    };
+    let zeros = vec![0; 4096];
+    // What was there before hides nothing: both superblocks of ext4 go.
+    let other = |magic: &[u8]| with(PLAIN.root(), &[magic, &zeros].concat());
+    assert!(
+        refused(&other(b"LUKS\xba\xbe")).contains("partition 2 of")
+            && refused(&at("copy.img")).contains("encrypted by LUKS")
+    );
+    assert!(
+        refused(&other(b"hsqs"))
+            .contains("holds SquashFS, and no partition holds an ext4, which burnonce needs for root")
+    );
+    // A superblock whose checksum is wrong.
+    assert!(refused(&with(PLAIN.root() + 1024 + 4, &[9; 4])).contains("the file system on partition 2 of"));
+    assert!(
+        refused(&with(446 + 16 + 4, &[5])).contains("partition 2 of")
+            && refused(&at("copy.img")).contains("is an extended one")
+    );
+    assert!(refused(&with(446 + 16 + 8, &[0, 0x21, 0, 0])).contains("share sectors"));
+    assert!(refused(&with(510, &[0, 0])).contains("copy.img is no disk image"));
+    // A table of FAT in which each cluster is followed by itself.
+    let circles: Vec<u8> = (2..10_000u16).flat_map(u16::to_le_bytes).collect();
+    let seen = found(&with(BOOT + 512 + 4, &circles));
+    let unreadable = seen["boot"]["initramfs"][0]["unreadable"].as_str();
+    assert!(unreadable.is_some_and(|why| !why.is_empty()), "{seen}");
+}
+
+#[test]
+fn an_image_that_was_cut_short_is_told_so() {
+    let (_directory, image) = made(&PLAIN);
+    let length = image.metadata().unwrap().len();
+    let cut = |path: &Path, length: u64| {
+        let copy = path.with_file_name("cut");
+        fs::copy(path, &copy).unwrap();
+        OpenOptions::new().write(true).open(&copy).unwrap().set_len(length).unwrap();
+        copy
+    };
+    for part in [MIB, BOOT + 5, PLAIN.root(), PLAIN.root() + 5 * MIB, length - 512, length - 1] {
+        let text = refused(&cut(&image, part));
+        assert!(text.contains("cut is cut short: partition") && text.contains("download it again"), "{part}: {text}");
+    }
+    for (kind, path) in packed(&image) {
+        let length = path.metadata().unwrap().len();
+        for part in [20, length / 3, length * 2 / 3, length - 1] {
+            let text = refused(&cut(&path, part));
+            let expected = format!("cut is cut short: its {kind} data end before they are complete; download it again");
+            assert!(text.contains(&expected), "{kind}, {part} bytes of {length}: {text}");
+        }
+        let damaged = cut(&path, length);
+        let file = OpenOptions::new().write(true).open(&damaged).unwrap();
+        file.write_all_at(&[0x5A; 64], length / 2).unwrap();
+        let text = refused(&damaged);
+        assert!(text.contains("cannot be unpacked: its") || text.contains("is cut short"), "{kind}: {text}");
+        assert!(text.contains("compare it with the checksum"), "{kind}: {text}");
+    }
+}
+
+#[test]
+fn a_journal_that_was_not_replayed_is_said() {
+    let (_directory, image) = made(&PLAIN);
+    let place = format!("{}?offset={}", image.display(), PLAIN.root());
+    said("debugfs", &["-w", "-R", "feature needs_recovery", &place], b"");
+    let before = fs::read(&image).unwrap();
+    let seen = found(&image);
+    assert_eq!(seen["root"]["clean"], false);
+    let obstacles = seen["obstacles"].as_array().unwrap();
+    let found =
+        obstacles.iter().find(|o| o["found"].as_str().unwrap().starts_with("the root file system was not unmounted"));
+    assert!(found.is_some(), "{obstacles:?}");
+    assert_eq!(fs::read(&image).unwrap(), before, "the image was written");
+}
+
+#[test]
+fn where_it_cannot_be_unpacked_the_remedy_is_named() {
+    let (directory, image) = made(&PLAIN);
+    let (_, path) = packed(&image).remove(0);
+    let nowhere = directory.path().join("nowhere");
+    let output =
+        Command::new(env!("CARGO_BIN_EXE_burnonce")).arg("inspect").arg(path).env("TMPDIR", &nowhere).output().unwrap();
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert!(text.contains("set TMPDIR to a directory that you can write to: making a file in"), "{text}");
+}
+
+#[test]
+fn nothing_stays_of_an_inspection_that_is_ended() {
+    let (_directory, image) = made(&PLAIN);
+    let (_, path) = packed(&image).remove(0);
+    let temporary = TempDir::new().unwrap();
+    for wait in [1, 5, 10, 20, 40, 80] {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_burnonce"))
+            .arg("inspect")
+            .arg(&path)
+            .env("TMPDIR", temporary.path())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        std::thread::sleep(Duration::from_millis(wait));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert_eq!(fs::read_dir(temporary.path()).unwrap().count(), 0, "after {wait} ms");
+    }
+}
+
+#[test]
+fn an_image_that_is_damaged_anywhere_gives_findings_or_an_error() {
+    // Small, and without checksums, so that more of the damage is believed.
+    let small = Shape { fat: 12, boot_length: MIB, root_length: 2 * MIB, ext4: &["-O", "^metadata_csum"], ..PLAIN };
+    let (_directory, image) = made(&small);
+    let whole = fs::read(&image).unwrap();
+    let file = OpenOptions::new().write(true).open(&image).unwrap();
+    let length = whole.len() as u64;
+    // One place at a time, so that the others are read: the table; FAT's boot sector, tables and directories; the superblock, descriptors,
+    // inodes and directories of ext4; anything.
+    let places = [440..512, BOOT..BOOT + 64, BOOT..BOOT + (16 << 10), small.root() + 1024..small.root() + 2048]
+        .into_iter()
+        .chain([small.root() + 2048..small.root() + (64 << 10), small.root()..small.root() + (512 << 10), 0..length]);
+    let damage = proptest::sample::select(places.collect::<Vec<_>>())
+        .prop_flat_map(|place| proptest::collection::vec((place, any::<u8>()), 1..40));
+    let config = ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() };
+    proptest!(config, |(damage in damage)| {
+        for (at, byte) in &damage {
+            file.write_all_at(&[*byte], *at).unwrap();
+        }
+        match inspect(&image) {
+            Ok(seen) => prop_assert!(!seen.to_string().is_empty() && serde_json::to_string(&seen).is_ok()),
+            Err(error) => prop_assert!(format!("{error:#}").contains("a.img"), "{error:#}"),
+        }
+        for (at, _) in &damage {
+            file.write_all_at(&whole[*at as usize..=*at as usize], *at).unwrap();
+        }
+    });
+}
