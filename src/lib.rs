@@ -15,6 +15,7 @@
 
 pub mod apply;
 pub mod at_boot;
+pub mod bake;
 pub mod boot_files;
 pub mod boot_partition;
 pub mod cli;

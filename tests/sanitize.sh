@@ -1,5 +1,5 @@
 #!/bin/bash
-# What is unsafe (src/sys.rs, src/filesystem/ext2.rs, crates/e2fsprogs-sys) under valgrind, and under AddressSanitizer where there is a
+# What is unsafe (src/sys.rs, src/filesystem/ext2, crates/e2fsprogs-sys) under valgrind, and under AddressSanitizer where there is a
 # nightly toolchain: the unit tests of the file systems, the binding's own, the corpus of the fuzzer. Under AddressSanitizer and as root
 # also tests on loop devices, in which the compiled program converts a card, opens the door of `maintain`, takes the flags of chattr and
 # asks for the clock. (Valgrind does not know openat2(2), and takes the mount(2) without a type, of a change of propagation, for an error.)
@@ -30,7 +30,7 @@ run_all() {
         tests "$@" --package burnonce-fuzz --test corpus
     )
     [ ${#programs[@]} = 4 ] || { echo "of four test programs cargo made ${#programs[@]}: ${!programs[*]}" >&2 && exit 1; }
-    "${under[@]}" "${programs[burnonce]}" filesystem:: inspect::ext4:: --test-threads=2
+    "${under[@]}" "${programs[burnonce]}" filesystem:: inspect::ext4:: bake::root:: --test-threads=2
     "${under[@]}" "${programs[link]}"
     "${under[@]}" "${programs[corpus]}"
 }

@@ -12,7 +12,7 @@ fn main() {
     for (module, library, package) in LIBRARIES {
         if let Err(reason) = link(module, library) {
             eprintln!(
-                "e2fsprogs-sys: {reason}.\nThe static library lib{library}.a is needed to read superblocks: \
+                "e2fsprogs-sys: {reason}.\nThe static library lib{library}.a is needed to read and edit file systems: \
                  install it with `apt install {package}`, and pkg-config with `apt install pkg-config`."
             );
             std::process::exit(1);

@@ -1,4 +1,4 @@
-//! Reading of ext2, ext3 and ext4 through libext2fs: superblock, directories, files.
+//! Reading of ext2, ext3 and ext4 through libext2fs: superblock, directories, files. [`edit`] changes them.
 //!
 //! The offsets of a superblock's fields are those of the disk format (kernel, `Documentation/filesystems/ext4/super.rst`), which
 //! the library keeps in memory, too. It does so in host byte order: here that is the disk's, for burnonce is for little-endian
@@ -14,6 +14,9 @@ use std::marker::PhantomData;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Once;
+
+pub(crate) mod edit;
+mod fit;
 
 #[cfg(not(target_endian = "little"))]
 compile_error!("burnonce reads superblocks on little-endian machines only");
@@ -186,7 +189,7 @@ pub(crate) enum Kind {
 
 impl Filesystem {
     fn open(device: &Path) -> Result<Filesystem> {
-        Filesystem::open_with(device, None)
+        Filesystem::open_with(device, None, 0)
     }
 
     /// Opens the file system that begins at the byte `offset` of a file. Reads only.
@@ -194,19 +197,19 @@ impl Filesystem {
     /// # Errors
     /// As [`facts`].
     pub(crate) fn open_at(file: &Path, offset: u64) -> Result<Filesystem> {
-        let option = CString::new(format!("offset={offset}")).context("a number has no NUL")?;
-        Filesystem::open_with(file, Some(&option))
+        Filesystem::open_with(file, Some(&beginning(offset)?), 0)
     }
 
-    fn open_with(device: &Path, option: Option<&CStr>) -> Result<Filesystem> {
+    /// `access`: 0 to read, `EXT2_FLAG_RW` to write.
+    fn open_with(device: &Path, option: Option<&CStr>, access: c_int) -> Result<Filesystem> {
         static ERRORS: Once = Once::new();
         // SAFETY: registers a static table; called once, before any code is turned into text.
         ERRORS.call_once(|| unsafe { sys::initialize_ext2_error_table() });
         let name = CString::new(device.as_os_str().as_bytes()).context("a device's name has no NUL")?;
         let mut fs = std::ptr::null_mut();
-        let flags = sys::EXT2_FLAG_64BITS | sys::EXT2_FLAG_SOFTSUPP_FEATURES;
+        let flags = access | sys::EXT2_FLAG_64BITS | sys::EXT2_FLAG_SOFTSUPP_FEATURES;
         let option = option.map_or(std::ptr::null(), CStr::as_ptr);
-        // SAFETY: `name` and `option` live through the call, `fs` is a place for one pointer; no EXT2_FLAG_RW, so nothing is written.
+        // SAFETY: `name` and `option` live through the call, `fs` is a place for one pointer. Opening writes nothing.
         let code = unsafe { sys::ext2fs_open2(name.as_ptr(), option, flags, 0, 0, sys::unix_io_manager, &mut fs) };
         check(code).with_context(|| format!("opening the file system on {}", device.display()))?;
         Ok(Filesystem(fs))
@@ -214,9 +217,13 @@ impl Filesystem {
 
     /// What the superblock says.
     pub(crate) fn facts(&self) -> Result<Facts> {
-        // SAFETY: self.0 is open, and so is its superblock, 1024 bytes that nobody writes while they are borrowed here.
-        let bytes = unsafe { &*(*self.0).superblock };
-        Facts::parse(bytes).context("the superblock has lost its magic number")
+        Facts::parse(&self.superblock()).context("the superblock has lost its magic number")
+    }
+
+    /// The superblock as the library has it.
+    fn superblock(&self) -> [u8; SUPERBLOCK_SIZE] {
+        // SAFETY: self.0 is open, and so is its superblock, 1024 bytes that nobody writes while they are copied here.
+        unsafe { *(*self.0).superblock }
     }
 
     /// The inode of `/burnonce/state.json`, where that is a file in a directory.
@@ -369,6 +376,16 @@ unsafe extern "C" fn collect(
     };
     found.names.push(String::from_utf8_lossy(name).into_owned());
     if found.names.len() < found.limit { 0 } else { sys::DIRENT_ABORT }
+}
+
+/// libext2fs's option for a file system that begins at the byte `offset` of its file.
+fn beginning(offset: u64) -> Result<CString> {
+    CString::new(format!("offset={offset}")).context("a number has no NUL")
+}
+
+/// A number of the superblock.
+fn u32_at(bytes: &[u8; SUPERBLOCK_SIZE], at: usize) -> u32 {
+    u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
 }
 
 /// A code of libext2fs as a result.

@@ -1,6 +1,7 @@
 //! The root of an image as a [`Tree`]: ext2, ext3 or ext4, read by libext2fs where it lies in the file.
 
 use super::tree::{Node, Tree};
+use crate::filesystem::ext2::edit::Room;
 use crate::filesystem::ext2::{Facts, Filesystem, Kind};
 use anyhow::{Context, Result, bail};
 use std::ffi::CString;
@@ -24,13 +25,39 @@ impl Ext4 {
         Filesystem::open_at(file, offset).map(Ext4)
     }
 
+    /// Opens it to be changed, see [`Filesystem::open_to_edit`].
+    ///
+    /// # Errors
+    /// As [`Ext4::open`]; it is not fit for that.
+    pub(crate) fn open_to_edit(file: &Path, offset: u64) -> Result<Ext4> {
+        Filesystem::open_to_edit(file, offset).map(Ext4)
+    }
+
+    /// The file system itself.
+    pub(crate) fn filesystem(&mut self) -> &mut Filesystem {
+        &mut self.0
+    }
+
+    /// Writes what was changed, see [`Filesystem::close`].
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub(crate) fn close(self) -> Result<()> {
+        self.0.close()
+    }
+
+    /// How much of it is free, see [`Filesystem::room`].
+    pub(crate) fn room(&self) -> Room {
+        self.0.room()
+    }
+
     /// What its superblock says.
     pub(crate) fn facts(&self) -> Result<Facts> {
         self.0.facts()
     }
 
-    /// The inode at `path`.
-    fn inode(&self, path: &str) -> Result<Option<u32>> {
+    /// The inode at `path`, on which no link lies.
+    pub(crate) fn inode(&self, path: &str) -> Result<Option<u32>> {
         let mut at = ROOT;
         for name in path.split('/').filter(|name| !name.is_empty()) {
             if self.0.kind(at)? != Kind::Directory {

@@ -48,7 +48,7 @@ impl dyn Tree + '_ {
     ///
     /// # Errors
     /// A directory on the way cannot be read, or links go in a circle.
-    fn resolve(&self, path: &str) -> Result<Option<(String, Node)>> {
+    pub(crate) fn resolve(&self, path: &str) -> Result<Option<(String, Node)>> {
         let mut left: Vec<String> = parts(path);
         let mut at: Vec<String> = Vec::new();
         let mut links = 0;

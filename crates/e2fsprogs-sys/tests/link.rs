@@ -28,6 +28,12 @@ fn nothing_of_e2fsprogs_is_linked_dynamically() {
 #[test]
 fn structures_have_the_library_s_sizes() {
     assert_eq!(size_of::<ext2_inode>(), 128);
+    assert_eq!(std::mem::offset_of!(ext2_inode, i_gid), 0x18);
     assert_eq!(std::mem::offset_of!(ext2_inode, i_block), 40);
+    assert_eq!(std::mem::offset_of!(ext2_inode, i_size_high), 0x6C);
+    assert_eq!(std::mem::offset_of!(ext2_inode, l_i_uid_high), 0x78);
+    assert_eq!(size_of::<ext2_inode_large>(), 160);
+    assert_eq!(std::mem::offset_of!(ext2_inode_large, i_mtime_extra), 0x88);
+    assert_eq!(std::mem::offset_of!(ext2_inode_large, i_crtime), 0x90);
     assert_eq!(std::mem::offset_of!(ext2_dir_entry, name), 8);
 }
