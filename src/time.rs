@@ -22,8 +22,14 @@ pub fn minute_or_unknown(seconds: u64) -> String {
 }
 
 fn minute(seconds: u64) -> String {
+    let [year, month, day, hour, minute, _] = parts(seconds);
+    format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}")
+}
+
+/// Year, month, day, hour, minute and second of a time in seconds since 1970.
+pub fn parts(seconds: u64) -> [u64; 6] {
     let (year, month, day) = date(seconds / DAY);
-    format!("{year:04}-{month:02}-{day:02} {:02}:{:02}", seconds % DAY / 3600, seconds % 3600 / 60)
+    [year, month, day, seconds % DAY / 3600, seconds % 3600 / 60, seconds % 60]
 }
 
 /// Year, month and day of the day that is `days` after 1970-01-01, in the Gregorian calendar: years are counted from March, so that a

@@ -1,7 +1,9 @@
 //! What `burnonce bake` is made of: files are put into a stock image, without root, mounts or loop devices.
 //!
-//! [`root`] edits the ext4 that root is on, where it lies in a file.
+//! [`root`] edits the ext4 that root is on, [`boot`] the FAT of the boot partition, both where they lie in a file. [`output`] makes the file
+//! that is written, which is at its place when it is whole and not before; [`packing`] packs it.
 //!
 //! What is edited is a copy. An editing that fails leaves a damaged file system behind, and the copy is thrown away.
 
+pub mod boot;
 pub mod root;

@@ -4,8 +4,11 @@
 //! partition is read, and no chain of clusters is followed for longer than the partition has clusters. (`fatfs`, the crate that one would
 //! take, computes with what it reads unchecked: a damaged image overflows it.)
 
+mod chain;
+
 use super::tree::{Node, Tree};
 use anyhow::{Context, Result, bail, ensure};
+use chain::{Chain, Whole};
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
@@ -339,60 +342,4 @@ fn short_name(entry: &[u8]) -> String {
 fn label(bytes: &[u8]) -> Option<String> {
     let text = String::from_utf8_lossy(bytes).trim_end_matches([' ', '\0']).to_owned();
     Some(text).filter(|text| !text.is_empty() && text != "NO NAME")
-}
-
-/// The bytes of a chain of clusters.
-struct Chain<'f> {
-    fat: &'f Fat<'f>,
-    /// The cluster that is read; `None` behind the last one.
-    cluster: Option<u32>,
-    /// How many bytes of it were read.
-    within: u64,
-    /// How many bytes are still wanted.
-    left: u64,
-    /// How many clusters the chain may still have.
-    clusters_left: u32,
-}
-
-impl Read for Chain<'_> {
-    fn read(&mut self, room: &mut [u8]) -> io::Result<usize> {
-        if self.left == 0 || room.is_empty() {
-            return Ok(0);
-        }
-        if self.within == self.fat.cluster_length {
-            self.cluster = match self.cluster {
-                Some(cluster) => self.fat.next(cluster)?,
-                None => None,
-            };
-            self.within = 0;
-            self.clusters_left = self.clusters_left.saturating_sub(1);
-        }
-        let Some(cluster) = self.cluster else { return Ok(0) };
-        if self.clusters_left == 0 {
-            return Err(io::Error::other("a chain of clusters goes in a circle"));
-        }
-        let length = (self.fat.cluster_length - self.within).min(self.left).min(room.len() as u64);
-        let place = self.fat.place(cluster)? + self.within;
-        // Not longer than `room`.
-        let length = usize::try_from(length).unwrap_or(room.len());
-        self.fat.read_at(place, &mut room[..length])?;
-        self.within += length as u64;
-        self.left -= length as u64;
-        Ok(length)
-    }
-}
-
-/// A file: its chain must be as long as its entry says.
-struct Whole<'f> {
-    chain: Chain<'f>,
-}
-
-impl Read for Whole<'_> {
-    fn read(&mut self, room: &mut [u8]) -> io::Result<usize> {
-        let length = self.chain.read(room)?;
-        if length == 0 && self.chain.left > 0 && !room.is_empty() {
-            return Err(io::Error::other("a file's chain of clusters is shorter than the file"));
-        }
-        Ok(length)
-    }
 }
