@@ -52,6 +52,7 @@ pub mod refusal;
 pub mod repartition;
 pub mod request;
 pub mod reset;
+mod sparse;
 pub mod state;
 pub mod status;
 pub mod step;

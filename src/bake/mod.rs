@@ -6,4 +6,6 @@
 //! What is edited is a copy. An editing that fails leaves a damaged file system behind, and the copy is thrown away.
 
 pub mod boot;
+pub mod output;
+pub mod packing;
 pub mod root;

@@ -30,7 +30,7 @@ use ext4::Ext4;
 use fat::Fat;
 use growers::Grower;
 use obstacles::Obstacle;
-use packing::Packing;
+pub use packing::Packing;
 use partition::{Content, Held, Target};
 use serde::Serialize;
 use source::Source;

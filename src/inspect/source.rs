@@ -2,17 +2,13 @@
 
 use super::packing::{self, Packing};
 use crate::output::tell;
+use crate::sparse::{PIECE, fill, put};
 use crate::units::Bytes;
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use std::fs::{self, File};
 use std::io::{BufReader, ErrorKind, IsTerminal, Read, Seek, SeekFrom};
-use std::os::unix::fs::{FileExt, FileTypeExt};
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
-
-/// How much is unpacked at a time, in bytes.
-const PIECE: usize = 256 << 10;
-/// What is zero in a stretch of so many bytes is left out: ext4's block, and that of the file systems a temporary file is on.
-const BLOCK: usize = 4096;
 
 /// An image that can be read.
 #[derive(Debug)]
@@ -90,32 +86,6 @@ fn unpack(path: &Path, file: &File, packing: Packing) -> Result<(File, u64)> {
     }
     into.set_len(at).map_err(|error| no_room(path, &directory, error))?;
     Ok((into, at))
-}
-
-/// Reads until `piece` is full or nothing is left, and says how much was read.
-fn fill(from: &mut impl Read, piece: &mut [u8]) -> std::io::Result<usize> {
-    let mut length = 0;
-    while length < piece.len() {
-        match from.read(&mut piece[length..]) {
-            Ok(0) => break,
-            Ok(more) => length += more,
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(length)
-}
-
-/// Writes what is not zero, so that the file takes no more room than it has content.
-fn put(into: &File, at: u64, bytes: &[u8]) -> std::io::Result<()> {
-    let mut at = at;
-    for block in bytes.chunks(BLOCK) {
-        if block.iter().any(|byte| *byte != 0) {
-            into.write_all_at(block, at)?;
-        }
-        at += block.len() as u64;
-    }
-    Ok(())
 }
 
 /// A file without a name, and the directory that it is in.

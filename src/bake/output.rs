@@ -1,0 +1,275 @@
+//! A file that is at its place when it is whole, and not before: what is written goes into a temporary file beside it.
+//!
+//! That has no name where the file system can do without (open(2), `O_TMPFILE`), so that nothing of it is left, however the program ends.
+//! Elsewhere it has one, and is removed when something fails, and on SIGINT, SIGTERM and SIGHUP.
+
+use super::packing::{self, Failure};
+use crate::inspect::Packing;
+use crate::sparse::PIECE;
+use crate::sys::Doomed;
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use nix::fcntl::{AT_FDCWD, AtFlags};
+use nix::unistd::linkat;
+use sha2::{Digest, Sha256};
+use std::ffi::OsStr;
+use std::fs::{self, File, OpenOptions};
+use std::hash::{BuildHasher, RandomState};
+use std::io::{self, ErrorKind, Write};
+use std::os::fd::AsRawFd;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+/// An image that is being written.
+#[derive(Debug)]
+pub struct Output {
+    file: Pending,
+    packing: Packing,
+}
+
+impl Output {
+    /// Begins the image at `target`, whose name says how it is packed. What is there now stays until the new one is whole.
+    ///
+    /// # Errors
+    /// `target` is a directory or a device, or has the name of a packing that is not written; nothing can be made in its directory.
+    pub fn create(target: &Path) -> Result<Output> {
+        let packing = packing::of_target(target)?;
+        Ok(Output { file: Pending::create(target)?, packing })
+    }
+
+    /// How it is packed.
+    pub fn packing(&self) -> Packing {
+        self.packing
+    }
+
+    /// The file, which is empty at first: where it is not packed, the image can be made in it.
+    pub fn file(&self) -> &File {
+        &self.file.file
+    }
+
+    /// Writes the first `length` bytes of `image`, packed as the name says.
+    ///
+    /// # Errors
+    /// The image cannot be read; there is no room, or it cannot be written otherwise.
+    pub fn fill(&self, image: &File, length: u64) -> Result<()> {
+        packing::pack(image, length, self.packing, self.file()).map_err(|failure| match failure {
+            Failure::Reading(error) => anyhow!(error).context("reading the image"),
+            Failure::Writing(error) => self.file.failed(error),
+        })
+    }
+
+    /// Puts the image at its place, and beside it `NAME.sha256`, as sha256sum(1) writes and reads it. The checksum is there first.
+    ///
+    /// # Errors
+    /// As [`Output::fill`]: what was at the place is there still, and a new checksum is not.
+    pub fn publish(self) -> Result<()> {
+        let target = self.file.target.clone();
+        let digest = self.file.digest()?;
+        let mut name = target.clone().into_os_string();
+        name.push(".sha256");
+        let checksum_at = PathBuf::from(name);
+        let checksum = Pending::create(&checksum_at)?;
+        let line = line(&digest, target.file_name().unwrap_or_default());
+        (&checksum.file).write_all(&line).map_err(|error| checksum.failed(error))?;
+        self.file.flush()?;
+        let was_there = checksum_at.exists();
+        checksum.place()?;
+        let placed = self.file.place();
+        if placed.is_err() && !was_there {
+            // The reason that counts is the one being returned.
+            let _ = fs::remove_file(&checksum_at);
+        }
+        placed
+    }
+}
+
+/// A line of sha256sum(1): where the name has a backslash or an end of line, they are escaped, and a backslash stands before it all. Pure.
+fn line(digest: &[u8], name: &OsStr) -> Vec<u8> {
+    let mut escaped = Vec::new();
+    for byte in name.as_bytes() {
+        match byte {
+            b'\\' => escaped.extend(b"\\\\"),
+            b'\n' => escaped.extend(b"\\n"),
+            b'\r' => escaped.extend(b"\\r"),
+            byte => escaped.push(*byte),
+        }
+    }
+    let mut line = Vec::new();
+    if escaped.len() != name.len() {
+        line.push(b'\\');
+    }
+    for byte in digest {
+        line.extend(format!("{byte:02x}").bytes());
+    }
+    line.extend(b"  ");
+    line.extend(escaped);
+    line.push(b'\n');
+    line
+}
+
+/// A file that is not at its place yet. Where it never gets there, nothing stays of it.
+#[derive(Debug)]
+struct Pending {
+    file: File,
+    target: PathBuf,
+    /// Where it has a name.
+    named: Option<Named>,
+}
+
+impl Pending {
+    fn create(target: &Path) -> Result<Pending> {
+        let shown = target.display();
+        match fs::metadata(target) {
+            Ok(found) if found.is_dir() => bail!("{shown} is a directory; name the image file itself"),
+            Ok(found) => ensure!(found.is_file(), "{shown} is no file; name a file that is to be made"),
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) => return Err(error).with_context(|| format!("looking at {shown}")),
+        }
+        ensure!(target.file_name().is_some(), "{shown} is no name for a file");
+        let making = || format!("making a file in {}", directory(target).display());
+        let (file, named) = match unnamed(directory(target)) {
+            Ok(file) => (file, None),
+            // What is not known there at all, an old kernel takes for opening a directory.
+            Err(error)
+                if matches!(
+                    error.raw_os_error(),
+                    Some(nix::libc::EOPNOTSUPP | nix::libc::EISDIR | nix::libc::EINVAL | nix::libc::ENOSYS)
+                ) =>
+            {
+                let (file, named) = Named::create(target).with_context(making)?;
+                (file, Some(named))
+            }
+            Err(error) => return Err(error).with_context(making),
+        };
+        Ok(Pending { file, target: target.to_owned(), named })
+    }
+
+    /// What an error means that came of writing.
+    fn failed(&self, error: io::Error) -> anyhow::Error {
+        let shown = self.target.display();
+        match error.kind() {
+            ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => anyhow!(
+                "there is no room for {shown} in {} ({error}); make some, or name a place with more",
+                directory(&self.target).display()
+            ),
+            _ => anyhow!(error).context(format!("writing {shown}")),
+        }
+    }
+
+    /// The SHA-256 of its content, read from its beginning.
+    fn digest(&self) -> Result<[u8; 32]> {
+        let mut digest = Sha256::new();
+        let mut piece = vec![0; PIECE];
+        let mut at = 0;
+        loop {
+            match self.file.read_at(&mut piece, at) {
+                Ok(0) => return Ok(digest.finalize().into()),
+                Ok(count) => {
+                    digest.update(&piece[..count]);
+                    at += count as u64;
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => {
+                    return Err(error).with_context(|| format!("reading what {} is to be", self.target.display()));
+                }
+            }
+        }
+    }
+
+    fn flush(&self) -> Result<()> {
+        self.file.sync_all().map_err(|error| self.failed(error))
+    }
+
+    /// Puts it at its place, in one step.
+    fn place(self) -> Result<()> {
+        self.flush()?;
+        let placing = || format!("putting {} at its place", self.target.display());
+        let named = match &self.named {
+            Some(_) => self.named,
+            None => link(&self.file, &self.target).with_context(placing)?,
+        };
+        if let Some(named) = named {
+            named.rename(&self.target).with_context(placing)?;
+        }
+        let directory = directory(&self.target);
+        File::open(directory)
+            .and_then(|open| open.sync_all())
+            .with_context(|| format!("flushing the directory {}", directory.display()))
+    }
+}
+
+fn directory(target: &Path) -> &Path {
+    target.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// A file without a name in a directory. `EOPNOTSUPP` and the like: there cannot be one that gets a name later.
+fn unnamed(directory: &Path) -> io::Result<File> {
+    #[cfg(target_os = "linux")]
+    if Path::new("/proc/self/fd").exists() {
+        return OpenOptions::new()
+            .read(true)
+            .write(true)
+            .custom_flags(nix::libc::O_TMPFILE)
+            .mode(0o666)
+            .open(directory);
+    }
+    let _ = directory;
+    Err(nix::errno::Errno::EOPNOTSUPP.into())
+}
+
+/// Gives a file without a name the name `target`; where that is taken, another one beside it, which is returned.
+fn link(file: &File, target: &Path) -> Result<Option<Named>> {
+    let from = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
+    let link = |to: &Path| linkat(AT_FDCWD, &from, AT_FDCWD, to, AtFlags::AT_SYMLINK_FOLLOW);
+    match link(target) {
+        Ok(()) => Ok(None),
+        Err(nix::errno::Errno::EEXIST) => {
+            let named = Named::new(target)?;
+            link(&named.path)?;
+            Ok(Some(named))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The name of a temporary file. It is removed with this, and when a signal ends the program.
+#[derive(Debug)]
+struct Named {
+    path: PathBuf,
+    doomed: Option<Doomed>,
+}
+
+impl Named {
+    /// A name beside `target` that nobody else has.
+    fn new(target: &Path) -> Result<Named> {
+        // Hidden, and no longer than any file system takes.
+        let name = format!(".burnonce-{:016x}", RandomState::new().hash_one(std::process::id()));
+        let path = directory(target).join(name);
+        let doomed = Some(Doomed::new(&path)?);
+        Ok(Named { path, doomed })
+    }
+
+    fn create(target: &Path) -> Result<(File, Named)> {
+        let named = Named::new(target)?;
+        let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o666).open(&named.path)?;
+        Ok((file, named))
+    }
+
+    fn rename(mut self, target: &Path) -> io::Result<()> {
+        fs::rename(&self.path, target)?;
+        self.doomed = None;
+        Ok(())
+    }
+}
+
+impl Drop for Named {
+    fn drop(&mut self) {
+        if self.doomed.is_some() {
+            // It may not have been made yet, and nobody can be told.
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,213 @@
+//! Packing of an image, as the name of its file says: `.xz`, `.zst`, or not at all.
+
+use crate::inspect::Packing;
+use crate::sparse::{PIECE, put, stretches};
+use anyhow::{Result, bail};
+use liblzma::stream::{Check, MtStreamBuilder, Stream};
+use liblzma::write::XzEncoder;
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+/// How well xz packs: as `xz -3`. From there on an image becomes hardly smaller, and a thread needs more memory.
+const XZ_PRESET: u32 = 3;
+/// Memory that packing by xz may take, in bytes. There are as many threads as that is enough for.
+const XZ_MOST: u64 = 120 << 20;
+/// How well zstd packs: as `zstd -9`.
+const ZSTD_LEVEL: i32 = 9;
+/// So many threads at most: each of zstd's has a part of the image and a window of its own.
+const ZSTD_THREADS: u32 = 8;
+
+/// How an image at `target` is to be packed. Pure.
+///
+/// # Errors
+/// The name is that of a packing that is not written.
+pub fn of_target(target: &Path) -> Result<Packing> {
+    let name = target.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
+    for (ending, packing) in [(".xz", Packing::Xz), (".zst", Packing::Zstd), (".zstd", Packing::Zstd)] {
+        if name.ends_with(ending) {
+            return Ok(packing);
+        }
+    }
+    for ending in [".gz", ".zip", ".bz2", ".7z", ".tar", ".qcow2"] {
+        if name.ends_with(ending) {
+            bail!("{}: no {ending} is written; name a file that ends with .img, .img.xz or .img.zst", target.display());
+        }
+    }
+    Ok(Packing::None)
+}
+
+/// What failed.
+#[derive(Debug)]
+pub enum Failure {
+    /// The image could not be read.
+    Reading(io::Error),
+    /// What comes of it could not be written.
+    Writing(io::Error),
+}
+
+/// Copies the first `length` bytes of `image` to the empty file `into`. What is zero becomes a hole.
+///
+/// # Errors
+/// See [`Failure`].
+pub fn copy(image: &File, length: u64, into: &File) -> Result<(), Failure> {
+    let mut piece = vec![0; PIECE];
+    for stretch in stretches(image, length).map_err(Failure::Reading)? {
+        let mut at = stretch.start;
+        while at < stretch.end {
+            let wanted = piece_of(&mut piece, stretch.end - at);
+            image.read_exact_at(wanted, at).map_err(Failure::Reading)?;
+            put(into, at, wanted).map_err(Failure::Writing)?;
+            at += wanted.len() as u64;
+        }
+    }
+    into.set_len(length).map_err(Failure::Writing)
+}
+
+/// Writes the first `length` bytes of `image` to `into`, packed.
+///
+/// # Errors
+/// See [`Failure`]. What was written until then is of no use.
+pub fn pack(image: &File, length: u64, packing: Packing, into: &File) -> Result<(), Failure> {
+    match packing {
+        Packing::None => copy(image, length, into),
+        Packing::Xz => {
+            let encoder = XzEncoder::new_stream(into, xz().map_err(Failure::Writing)?);
+            let encoder = feed(image, length, encoder)?;
+            encoder.finish().map(drop).map_err(Failure::Writing)
+        }
+        Packing::Zstd => {
+            let encoder = feed(image, length, zstd(length, into).map_err(Failure::Writing)?)?;
+            encoder.finish().map(drop).map_err(Failure::Writing)
+        }
+        Packing::Gzip => Err(Failure::Writing(io::Error::other("no gzip is written"))),
+    }
+}
+
+/// Gives an image to an encoder.
+fn feed<W: Write>(image: &File, length: u64, mut encoder: W) -> Result<W, Failure> {
+    let mut piece = vec![0; PIECE];
+    let mut at = 0;
+    while at < length {
+        let wanted = piece_of(&mut piece, length - at);
+        image.read_exact_at(wanted, at).map_err(Failure::Reading)?;
+        encoder.write_all(wanted).map_err(Failure::Writing)?;
+        at += wanted.len() as u64;
+    }
+    Ok(encoder)
+}
+
+/// As much of `piece` as is `left` to be read.
+fn piece_of(piece: &mut [u8], left: u64) -> &mut [u8] {
+    let length = usize::try_from(left).unwrap_or(usize::MAX).min(piece.len());
+    &mut piece[..length]
+}
+
+/// How many threads there may be.
+fn threads() -> u32 {
+    std::thread::available_parallelism().map_or(1, |threads| u32::try_from(threads.get()).unwrap_or(1))
+}
+
+/// An encoder of xz with a thread for each processor, or for as many as there is memory for. It packs in blocks, so that they can be
+/// unpacked side by side.
+fn xz() -> io::Result<Stream> {
+    let mut builder = MtStreamBuilder::new();
+    builder.preset(XZ_PRESET).check(Check::Crc64);
+    let mut count = threads();
+    builder.threads(count);
+    while count > 1 && builder.memusage() > XZ_MOST {
+        count -= 1;
+        builder.threads(count);
+    }
+    builder.encoder().map_err(io::Error::from)
+}
+
+/// An encoder of zstd with threads. What it writes has the image's length in its header, and a checksum.
+fn zstd(length: u64, into: &File) -> io::Result<zstd::Encoder<'_, &File>> {
+    let mut encoder = zstd::Encoder::new(into, ZSTD_LEVEL)?;
+    encoder.include_checksum(true)?;
+    encoder.set_pledged_src_size(Some(length))?;
+    encoder.multithread(threads().min(ZSTD_THREADS))?;
+    Ok(encoder)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::command::Program;
+    use std::fs;
+    use tempfile::TempDir;
+
+    #[test]
+    fn the_name_says_how_it_is_packed() {
+        for (name, packing) in [
+            ("mine.img", Packing::None),
+            ("/a/b.xz/mine.img", Packing::None),
+            ("mine", Packing::None),
+            ("mine.img.xz", Packing::Xz),
+            ("mine.IMG.XZ", Packing::Xz),
+            ("mine.zst", Packing::Zstd),
+        ] {
+            assert_eq!(of_target(Path::new(name)).unwrap(), packing, "{name}");
+        }
+        let error = of_target(Path::new("a/mine.img.gz")).unwrap_err().to_string();
+        assert_eq!(error, "a/mine.img.gz: no .gz is written; name a file that ends with .img, .img.xz or .img.zst");
+    }
+
+    /// Five MiB, of which some at the beginning, in the midst and at the end are not zero.
+    fn image() -> (File, Vec<u8>) {
+        let mut bytes = vec![0; 5 << 20];
+        let noise: Vec<u8> = (0..100_000u32).flat_map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
+        for at in [0, 2 << 20, (5 << 20) - noise.len()] {
+            bytes[at..at + noise.len()].copy_from_slice(&noise);
+        }
+        let file = tempfile::tempfile().unwrap();
+        put(&file, 0, &bytes).unwrap();
+        (file, bytes)
+    }
+
+    #[test]
+    fn what_is_packed_is_unpacked_by_the_programs() {
+        let directory = TempDir::new().unwrap();
+        let (image, bytes) = image();
+        for (name, packing, program) in [("a.xz", Packing::Xz, "xz"), ("a.zst", Packing::Zstd, "zstd")] {
+            let path = directory.path().join(name);
+            pack(&image, bytes.len() as u64, packing, &File::create(&path).unwrap()).unwrap();
+            let unpacked = Program::new(program).args(["-dc", path.to_str().unwrap()]).run().unwrap().stdout;
+            assert!(unpacked == bytes, "{name}");
+            assert!(fs::metadata(&path).unwrap().len() < 2 << 20);
+        }
+        let said = Program::new("zstd").args(["-lv", directory.path().join("a.zst").to_str().unwrap()]).run().unwrap();
+        let said = String::from_utf8(said.stdout).unwrap();
+        assert!(said.contains("Decompressed Size: 5.00 MiB (5242880 B)") && said.contains("Check: XXH64"), "{said}");
+    }
+
+    #[test]
+    fn a_copy_has_holes() {
+        use std::os::unix::fs::MetadataExt;
+        let (image, bytes) = image();
+        let into = tempfile::tempfile().unwrap();
+        copy(&image, bytes.len() as u64, &into).unwrap();
+        let mut read = vec![0; bytes.len()];
+        into.read_exact_at(&mut read, 0).unwrap();
+        assert!(read == bytes);
+        assert!(into.metadata().unwrap().blocks() * 512 < 2 << 20);
+        assert!(matches!(copy(&image, 6 << 20, &into), Ok(())), "what is behind the end is a hole, too");
+    }
+
+    #[test]
+    fn what_cannot_be_written_is_told_from_what_cannot_be_read() {
+        let (image, _) = image();
+        let nowhere = File::options().write(true).open("/dev/full").unwrap();
+        for packing in [Packing::Xz, Packing::Zstd] {
+            let failure = pack(&image, 5 << 20, packing, &nowhere).unwrap_err();
+            assert!(
+                matches!(&failure, Failure::Writing(error) if error.kind() == io::ErrorKind::StorageFull),
+                "{failure:?}"
+            );
+            let failure = pack(&image, 6 << 20, packing, &tempfile::tempfile().unwrap()).unwrap_err();
+            assert!(matches!(failure, Failure::Reading(_)), "{failure:?}");
+        }
+    }
+}
