@@ -96,6 +96,12 @@ impl Image {
         alone
     }
 
+    /// Puts what was done to that file back.
+    fn put_back(&self) {
+        let file = File::options().write(true).open(&self.path).unwrap();
+        file.write_all_at(&fs::read(self.directory.path().join("alone")).unwrap(), OFFSET).unwrap();
+    }
+
     /// What debugfs prints.
     fn debugfs(&self, request: &str) -> String {
         let alone = self.directory.path().join("alone");
@@ -187,6 +193,11 @@ fn files_links_and_directories_of_any_ext4_are_right_and_clean() {
 fn what_is_replaced_or_removed_becomes_free() {
     for (features, block, inode) in KINDS {
         let image = Image::make(features, block, inode);
+        // A directory that was in its inode does not go back there.
+        image.edit(|root| {
+            root.write("etc/new", b"", &PLAIN).unwrap();
+            root.remove("etc/new").unwrap();
+        });
         let before = image.open().tree.room();
         let long = vec![b'L'; 900_000];
         image.edit(|root| {
@@ -218,6 +229,14 @@ fn what_is_replaced_or_removed_becomes_free() {
 fn a_directory_grows_with_its_names_and_its_index() {
     for (features, block, inode) in KINDS {
         let image = Image::make(features, block, inode);
+        let alone = image.checked();
+        // As the kernel keeps a long directory: mke2fs makes no index. 1: something was changed.
+        Program::new("e2fsck").args(["-fyD", &alone]).accept(1).run().unwrap();
+        image.put_back();
+        assert!(
+            image.debugfs("stat /var/many").contains("Flags: 0x81000") == !features.contains("^extent"),
+            "{features}"
+        );
         image.edit(|root| {
             root.make_directories("etc/linear", &PLAIN).unwrap();
             for n in 0..250 {
@@ -248,8 +267,7 @@ fn extended_attributes_go_with_their_file() {
         .args(["-w", "-R", &format!("ea_set -f {} /etc/hostname user.long", value.display()), &alone])
         .run()
         .unwrap();
-    let file = File::options().write(true).open(&image.path).unwrap();
-    file.write_all_at(&fs::read(&alone).unwrap(), OFFSET).unwrap();
+    image.put_back();
     assert_eq!(image.open().tree.room().blocks, before.blocks - 1);
     image.edit(|root| root.write("etc/hostname", b"new", &PLAIN).unwrap());
     image.checked();
@@ -338,8 +356,7 @@ fn a_file_system_that_is_not_fit_is_refused() {
         let image = Image::plain();
         let alone = image.checked();
         Program::new("debugfs").args(["-w", "-R", request, &alone]).run().unwrap();
-        let file = File::options().write(true).open(&image.path).unwrap();
-        file.write_all_at(&fs::read(&alone).unwrap(), OFFSET).unwrap();
+        image.put_back();
         let before = fs::read(&image.path).unwrap();
         let Err(error) = Root::open(&image.path, OFFSET, NOW) else { panic!("{request}: opened") };
         assert!(format!("{error:#}").contains(said), "{request}: {error:#}");
