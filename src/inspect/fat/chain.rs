@@ -75,7 +75,8 @@ impl Fat<'_> {
         let Some(first) = self.first_cluster(path)? else { return Ok(None) };
         if first == 0 {
             let (at, length) = self.fixed_root;
-            return Ok(Some((vec![at..at + length], false)));
+            let root = at..at + length;
+            return Ok(Some((vec![root], false)));
         }
         let mut stretches = Vec::new();
         let mut next = Some(first);
