@@ -246,7 +246,7 @@ fn the_growers_of_each_distribution_are_found() {
     assert_eq!(growers_of(&inspected(&ubuntu("24.04", "noble"))), cloud);
     assert_eq!(growers_of(&inspected(&ubuntu_ab())), cloud);
     assert_eq!(growers_of(&inspected(&bookworm())), [(first, armed), (once, harmless)]);
-    assert_eq!(growers_of(&inspected(&trixie())), [(resize, armed), (rpi, armed)]);
+    assert_eq!(growers_of(&inspected(&trixie())), [(resize, armed), (rpi, harmless)]);
     assert_eq!(growers_of(&inspected(&debian())), [("Debian's rpi-resizerootfs", armed)]);
     assert_eq!(growers_of(&inspected(&armbian())), [("Armbian's resizing", armed)]);
 
@@ -254,7 +254,7 @@ fn the_growers_of_each_distribution_are_found() {
     let quiet = |image: Image, line: &str| Image { boot: image.boot.file("cmdline.txt", line), ..image };
     let bookworm = quiet(bookworm(), "root=PARTUUID=5a6b7c8d-02 rootwait");
     assert_eq!(growers_of(&inspected(&bookworm)), [(first, off), (once, harmless)]);
-    let mut trixie = quiet(trixie(), "root=PARTUUID=5a6b7c8d-02 rootwait resizes");
+    let mut trixie = quiet(trixie(), "root=PARTUUID=5a6b7c8d-02 rootwait noresize");
     trixie.root = trixie.root.symlink("etc/systemd/system/rpi-resize.service", "/dev/null");
     assert_eq!(growers_of(&inspected(&trixie)), [(resize, off), (rpi, off)]);
     let mut debian = debian();
@@ -265,6 +265,41 @@ fn the_growers_of_each_distribution_are_found() {
     assert_eq!(growers_of(&inspected(&armbian)), [("Armbian's resizing", off)]);
     let initramfs = &inspected(&armbian).findings.boot.unwrap().initramfs[0];
     assert!(initramfs.unreadable.as_ref().unwrap().contains("other than xz, zstd and gzip"), "{initramfs:?}");
+}
+
+#[test]
+fn a_script_that_looks_for_letters_is_armed_by_any_word_that_has_them() {
+    let with = |image: Image, script: &str, line: &str| {
+        let boot = image.boot.file("initramfs8", initramfs::tests::made_of(&[script])).file("cmdline.txt", line);
+        Image { boot, ..image }
+    };
+    let armed = |image: &Image, word: &str, why: &str| {
+        let seen = inspected(image);
+        let grower = &seen.findings.growers[0];
+        assert_eq!((grower.state, grower.why.as_str()), (State::Armed, why));
+        let remedy = format!("take the word `{word}` out of cmdline.txt on the boot partition");
+        assert_eq!((&grower.remedy, &seen.obstacles[0].remedy), (&remedy, &remedy));
+    };
+    let script = "scripts/local-premount/firstboot";
+    let any = "a script of the initramfs acts on any command line that has `firstboot` in it";
+    armed(&with(bookworm(), script, "systemd.firstboot=off root=PARTUUID=5a6b7c8d-02"), "systemd.firstboot=off", any);
+    let init = "init=/usr/lib/raspberrypi-sys-mods/firstboot";
+    armed(&with(bookworm(), script, &format!("root=PARTUUID=5a6b7c8d-02 {init}")), init, "the word is there");
+    let both = inspected(&with(bookworm(), script, &format!("root=PARTUUID=5a6b7c8d-02 x=firstboot {init} {init}")));
+    assert_eq!(
+        both.obstacles[0].remedy,
+        format!("take the word `x=firstboot` out of cmdline.txt, and the word `{init}` out of cmdline.txt on the boot partition")
+    );
+    let without = inspected(&with(bookworm(), "init", "root=PARTUUID=5a6b7c8d-02 systemd.firstboot=off"));
+    assert_eq!(without.findings.growers[0].state, State::Disarmed);
+
+    let script = "scripts/local-premount/resize_early";
+    let any = "a script of the initramfs acts on any word that begins with `resize`";
+    armed(&with(trixie(), script, "root=PARTUUID=5a6b7c8d-02 resize2fs.x=1"), "resize2fs.x=1", any);
+    assert_eq!(
+        inspected(&trixie()).findings.growers[1].remedy,
+        "run `systemctl mask rpi-resize` in a chroot of the image"
+    );
 }
 
 #[test]
