@@ -1,6 +1,6 @@
 //! What grows root over the card in a first boot, where it is, and whether it is switched off. Pure: it looks at [`Tree`]s.
 
-use super::boot::{Boot, CommandLine, Used};
+use super::boot::{Boot, CommandLine, Used, partition_of};
 use super::cloud;
 use super::system::{Unit, unit};
 use super::tree::Tree;
@@ -85,7 +85,8 @@ fn told(words: &[(&str, String)]) -> Option<(String, String)> {
     let each = |text: fn(&str, &str) -> String| words.iter().map(|(word, paths)| text(word, paths)).collect::<Vec<_>>();
     let place = each(|word, paths| format!("`{word}` in {paths}")).join(", ");
     let taken = each(|word, paths| format!("the word `{word}` out of {paths}")).join(", and ");
-    (!words.is_empty()).then(|| (place, format!("take {taken} on the boot partition")))
+    let partition = partition_of(words.first().map_or("", |(_, paths)| paths));
+    (!words.is_empty()).then(|| (place, format!("take {taken} on the {partition}")))
 }
 
 /// Raspberry Pi OS up to bookworm: a program in the place of init, and a script of the initramfs that acts wherever the command line has
@@ -150,7 +151,7 @@ fn resize_word(root: &dyn Tree, boot: Option<&Boot>, lines: &[CommandLine]) -> R
 fn script_place(root: &dyn Tree, boot: Option<&Boot>, script: &str) -> Result<Option<String>> {
     let all = boot.map_or(&[][..], |boot| &boot.initramfs);
     if let Some(initramfs) = all.iter().find(|one| one.growers.iter().any(|found| found == script)) {
-        return Ok(Some(format!("scripts/{script} in {} on the boot partition", initramfs.path)));
+        return Ok(Some(format!("scripts/{script} in {} on the {}", initramfs.path, partition_of(&initramfs.path))));
     }
     for directory in ["usr/share/initramfs-tools/scripts", "etc/initramfs-tools/scripts"] {
         let path = format!("{directory}/{script}");

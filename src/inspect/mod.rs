@@ -7,6 +7,7 @@
 
 mod boot;
 mod cloud;
+mod config_txt;
 pub mod ext4;
 pub mod fat;
 mod growers;

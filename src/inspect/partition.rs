@@ -2,6 +2,7 @@
 
 use super::fat::Fat;
 use crate::filesystem::ext2::{Facts, SUPERBLOCK_OFFSET, SUPERBLOCK_SIZE};
+use crate::plan;
 use crate::table::{Partition, Scheme, Table};
 use anyhow::{Context, Result};
 use serde::Serialize;
@@ -141,15 +142,7 @@ pub fn named(name: &str, partitions: &[Held]) -> Target {
         Some(held) => Target::Partition(held.number),
         None => Target::Nothing,
     };
-    let name = name.trim_matches('"');
-    let (kind, value) = match name.strip_prefix("/dev/disk/by-").and_then(|rest| rest.split_once('/')) {
-        Some((kind, value)) => (kind.to_uppercase(), value),
-        None => match name.split_once('=') {
-            Some((kind, value)) => (kind.to_owned(), value),
-            None => ("/dev".to_owned(), name),
-        },
-    };
-    let value = value.trim_matches('"');
+    let (kind, value) = tag(name);
     let is = |held: &Option<String>| held.as_ref().is_some_and(|held| held.eq_ignore_ascii_case(value));
     match kind.as_str() {
         "LABEL" => found(&|held| held.label.as_deref() == Some(value)),
@@ -161,6 +154,31 @@ pub fn named(name: &str, partitions: &[Held]) -> Target {
         },
         _ => Target::NotTold,
     }
+}
+
+/// Whether `name` means the partition that burnonce makes in the slot `free`: by its label, its number, or as an MBR's PARTUUID.
+pub fn is_upper(name: &str, table: &Table, free: Option<u32>) -> bool {
+    let (kind, value) = tag(name);
+    match kind.as_str() {
+        // As it names it on a GPT, too.
+        "LABEL" | "PARTLABEL" => value == plan::LABEL,
+        "PARTUUID" => free.and_then(|slot| partuuid(table, slot)).is_some_and(|id| id.eq_ignore_ascii_case(value)),
+        "/dev" => free.is_some() && number(value) == free,
+        _ => false,
+    }
+}
+
+/// A name in two: `LABEL` and `writable` of `LABEL=writable` and of `/dev/disk/by-label/writable`; `/dev` and the whole of another device.
+fn tag(name: &str) -> (String, &str) {
+    let name = name.trim_matches('"');
+    let (kind, value) = match name.strip_prefix("/dev/disk/by-").and_then(|rest| rest.split_once('/')) {
+        Some((kind, value)) => (kind.to_uppercase(), value),
+        None => match name.split_once('=') {
+            Some((kind, value)) => (kind.to_owned(), value),
+            None => ("/dev".to_owned(), name),
+        },
+    };
+    (kind, value.trim_matches('"'))
 }
 
 /// The number in the name of a partition's device: 2 of `/dev/mmcblk0p2` and of `/dev/sda2`.

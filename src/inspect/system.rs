@@ -1,6 +1,7 @@
 //! What system the root of an image holds, and what of it burnonce has to do with. Pure: it looks at a [`Tree`].
 
 use super::tree::{Node, Tree, join};
+use crate::config::{self, Config};
 use crate::overlay::{self, Configuration};
 use anyhow::{Context, Result};
 use serde::Serialize;
@@ -79,6 +80,20 @@ pub struct Burnonce {
     pub armed: bool,
     /// What `/etc/overlayroot*.conf` says.
     pub configuration: Configuration,
+    /// What `/etc/burnonce.yaml` says of converting.
+    pub convert: Convert,
+}
+
+/// Whether a boot is to convert.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Convert {
+    /// It is, as where there is no configuration.
+    On,
+    /// `convert: false`.
+    Off,
+    /// There is this mistake in the configuration, and with one nothing is converted.
+    Mistake(String),
 }
 
 /// cloud-init in the image.
@@ -138,6 +153,7 @@ pub fn look(root: &dyn Tree) -> Result<System> {
             version: version("burnonce"),
             armed: unit(root, "burnonce.service")? == Unit::Enabled,
             configuration: configuration(root)?,
+            convert: convert(root)?,
         },
         cloud_init: has_cloud_init.then_some(cloud_init),
         has_machine_id: root.text("etc/machine-id", 64)?.is_some_and(|id| is_machine_id(id.trim())),
@@ -275,6 +291,15 @@ fn configuration(root: &dyn Tree) -> Result<Configuration> {
         }
     }
     Ok(Configuration::Absent)
+}
+
+fn convert(root: &dyn Tree) -> Result<Convert> {
+    let Some(content) = root.read(config::PATH, TEXT)? else { return Ok(Convert::On) };
+    Ok(match config::parse_bytes(&content) {
+        Ok(Config { convert: true, .. }) => Convert::On,
+        Ok(_) => Convert::Off,
+        Err(error) => Convert::Mistake(error.to_string()),
+    })
 }
 
 /// How systemd sees a unit.

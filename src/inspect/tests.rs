@@ -1,5 +1,7 @@
 //! Trees in memory, one for each row of images that people burn.
 
+mod doubts;
+
 use super::boot::Used;
 use super::growers::State;
 use super::obstacles::Obstacle;
@@ -63,7 +65,7 @@ fn ubuntu_ab() -> Image {
     let base = ubuntu("26.04", "resolute");
     Image {
         boot: Memory::default()
-            .file("config.txt", "[all]\nos_prefix=current/\n[tryboot]\nos_prefix=new/\n[pi5]\nos_prefix=other/\n")
+            .file("config.txt", "[all]\nos_prefix=current/\n[tryboot]\nos_prefix=new/\n[none]\nos_prefix=other/\n")
             .file("current/cmdline.txt", "console=tty1 root=LABEL=writable rootwait\n")
             .file("new/cmdline.txt", "console=tty1 root=LABEL=writable rootwait rw\n")
             .file("cmdline.txt", "left over"),

@@ -124,6 +124,7 @@ fn command_line_lines(f: &mut fmt::Formatter<'_>, command_line: &CommandLine) ->
     let used = match command_line.used {
         Used::Always => "",
         Used::Tried => " (in a boot that tries a new kernel)",
+        Used::Sometimes => " (on some boards)",
         Used::Never => " (not in use)",
     };
     line(f, "kernel", format_args!("{}{used}: {}", escaped(&command_line.path), escaped(&command_line.text)))?;
@@ -196,7 +197,9 @@ impl Inspection {
 
     fn obstacle_lines(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.obstacles.is_empty() {
-            return writeln!(f, "\nNothing stands in the way: a node that boots from this image converts itself.");
+            let text = "Nothing was found that stands in the way; `burnonce plan` on the node has the last word";
+            writeln!(f)?;
+            return paragraph(f, "", text);
         }
         writeln!(f, "\nWhat stands in the way of burnonce on this image:")?;
         for (index, obstacle) in self.obstacles.iter().enumerate() {
