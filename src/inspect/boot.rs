@@ -18,7 +18,7 @@ const SEED: [&str; 4] = ["user-data", "meta-data", "network-config", "vendor-dat
 /// So many files are looked into, and no more: a Raspberry Pi has one for each of its kernels, and as many of the boot before.
 const MOST_INITRAMFS: usize = 16;
 
-/// A boot partition.
+/// A boot partition; without one, root's own /boot, with paths that begin with a slash.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Boot {
     /// Its number.
@@ -107,10 +107,7 @@ pub fn look(tree: &dyn Tree, partition: u32, partitions: &[Held]) -> Result<Boot
             first_boot.push((*name).to_owned());
         }
     }
-    let mut paths = initramfs_paths(tree, &settings)?;
-    let more_initramfs = paths.len().saturating_sub(MOST_INITRAMFS);
-    paths.truncate(MOST_INITRAMFS);
-    let initramfs = paths.into_iter().map(|path| one_initramfs(tree, path)).collect();
+    let (initramfs, more_initramfs) = looked_into(tree, initramfs_paths(tree, &settings)?);
     Ok(Boot { partition, command_lines, initramfs, more_initramfs, first_boot })
 }
 
@@ -151,7 +148,8 @@ fn sometimes<'s>(settings: &'s Settings, usual: &'s str) -> Vec<(&'s str, &'s st
     pairs.filter(|(prefix, name)| some_prefixes.contains(prefix) || some_names.contains(name)).collect()
 }
 
-fn command_line(path: String, used: Used, text: &str, partitions: &[Held]) -> CommandLine {
+/// A command line, with where what it names as root leads.
+pub fn command_line(path: String, used: Used, text: &str, partitions: &[Held]) -> CommandLine {
     let text = text.lines().next().unwrap_or_default().trim().to_owned();
     let root = words(&text).iter().rev().find_map(|word| word.strip_prefix("root=")).map(str::to_owned);
     let target = root.as_deref().map_or(Target::NotTold, |root| named(root, partitions));
@@ -170,22 +168,37 @@ fn initramfs_paths(tree: &dyn Tree, settings: &Settings) -> Result<Vec<String>> 
     let prefixes = settings.all(&Applies::ANY, "os_prefix").into_iter();
     let directories: BTreeSet<&str> =
         DIRECTORIES.into_iter().chain(prefixes.map(|prefix| prefix.trim_matches('/'))).collect();
-    let is_one = |name: &str| ["initrd", "initramfs", "uinitrd"].iter().any(|begin| name.starts_with(begin));
     let mut found: Vec<String> = Vec::new();
     for directory in &directories {
         found.extend(settings.initramfs().into_iter().map(|name| join(directory, name.trim_start_matches('/'))));
     }
     for directory in &directories {
         let names = tree.list(directory)?;
-        found.extend(names.iter().filter(|name| is_one(&name.to_lowercase())).map(|name| join(directory, name)));
+        found.extend(names.iter().filter(|name| is_initramfs(name)).map(|name| join(directory, name)));
     }
+    files_of(tree, found)
+}
+
+/// Whether a file has the name of an initramfs; U-Boot's begins with a `u`.
+pub fn is_initramfs(name: &str) -> bool {
+    ["initrd", "initramfs", "uinitrd"].iter().any(|begin| name.to_lowercase().starts_with(begin))
+}
+
+/// Those of the paths at which a file is, each once.
+pub fn files_of(tree: &dyn Tree, paths: impl IntoIterator<Item = String>) -> Result<Vec<String>> {
     let (mut known, mut files) = (BTreeSet::new(), Vec::new());
-    for path in found {
+    for path in paths {
         if known.insert(path.to_lowercase()) && tree.link(&path)? == Some(Node::File) {
             files.push(path);
         }
     }
     Ok(files)
+}
+
+/// What is in the first of these initramfs, and how many more there are.
+pub fn looked_into(tree: &dyn Tree, paths: Vec<String>) -> (Vec<Initramfs>, usize) {
+    let more = paths.len().saturating_sub(MOST_INITRAMFS);
+    (paths.into_iter().take(MOST_INITRAMFS).map(|path| one_initramfs(tree, path)).collect(), more)
 }
 
 fn one_initramfs(tree: &dyn Tree, path: String) -> Initramfs {

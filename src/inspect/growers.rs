@@ -2,10 +2,11 @@
 
 use super::boot::{Boot, CommandLine, Used, partition_of};
 use super::cloud;
-use super::system::{Unit, unit};
-use super::tree::Tree;
+use super::system::{Unit, is_mask, unit};
+use super::tree::{Tree, join};
 use anyhow::Result;
 use serde::Serialize;
+use std::collections::BTreeSet;
 
 /// Something that grows root.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -287,10 +288,16 @@ fn repart(root: &dyn Tree) -> Result<Option<Grower>> {
     }))
 }
 
+/// The first directory with a definition that counts: a file takes the place of one of the same name in a later directory.
 fn definitions(root: &dyn Tree) -> Result<Option<&'static str>> {
-    for directory in ["etc/repart.d", "usr/lib/repart.d"] {
-        if root.list(directory)?.iter().any(|name| name.ends_with(".conf")) {
-            return Ok(Some(directory));
+    let mut masked = BTreeSet::new();
+    for directory in ["etc/repart.d", "usr/local/lib/repart.d", "usr/lib/repart.d"] {
+        for name in root.list(directory)?.into_iter().filter(|name| name.ends_with(".conf")) {
+            if is_mask(root, &join(directory, &name))? {
+                masked.insert(name);
+            } else if !masked.contains(&name) {
+                return Ok(Some(directory));
+            }
         }
     }
     Ok(None)

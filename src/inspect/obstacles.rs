@@ -1,11 +1,12 @@
 //! What stands in the way of burnonce on an image, and what to do about it. Pure.
 
 use super::growers::{State, When};
-use super::partition::{self, Target};
+use super::partition::{self, Held, Target};
 use super::system::{Burnonce, Convert, Generator, System};
 use super::{Findings, Inspection, Mount};
 use crate::overlay::Configuration;
-use crate::table::{Scheme, Table};
+use crate::plan::behind_root;
+use crate::table::{Partition, Scheme, Table};
 use serde::Serialize;
 
 mod boot;
@@ -27,7 +28,7 @@ fn obstacle(found: impl Into<String>, remedy: impl Into<String>) -> Obstacle {
 pub fn of(image: &Inspection) -> Vec<Obstacle> {
     let mut found = Vec::new();
     found.extend(generator(&image.findings));
-    found.extend(table(&image.table, image.root.partition));
+    found.extend(table(image));
     found.extend(root(image));
     found.extend(configuration(&image.findings.system.burnonce));
     found.extend(growers(&image.findings));
@@ -55,25 +56,33 @@ fn generator(findings: &Findings) -> Option<Obstacle> {
     }
 }
 
-/// The first free slot of a table.
-pub fn free_slot(table: &Table) -> Option<u32> {
-    (1..=table.slots).find(|number| table.partitions.iter().all(|partition| partition.number != *number))
+/// The number of the placeholder that makes way for the upper. Of two, neither does.
+pub fn placeholder(partitions: &[Held]) -> Option<u32> {
+    let mut found = partitions.iter().filter(|held| held.placeholder).map(|held| held.number);
+    found.next().filter(|_| found.next().is_none())
 }
 
-fn table(table: &Table, root: u32) -> Vec<Obstacle> {
-    let mut found = Vec::new();
-    if free_slot(table).is_none() {
+/// The first slot of a table that is free, or that a placeholder has.
+pub fn free_slot(table: &Table, partitions: &[Held]) -> Option<u32> {
+    let makes_way = placeholder(partitions);
+    let is_taken = |number| table.partitions.iter().any(|partition| partition.number == number);
+    (1..=table.slots).find(|number| Some(*number) == makes_way || !is_taken(*number))
+}
+
+fn table(image: &Inspection) -> Vec<Obstacle> {
+    let (table, mut found) = (&image.table, Vec::new());
+    if free_slot(table, &image.partitions).is_none() {
         let kind = if matches!(table.scheme, Scheme::Mbr { .. }) { "MBR" } else { "GPT" };
         found.push(obstacle(
             format!("all {} slots of the {kind} partition table are taken: there is none for the upper", table.slots),
             "use an image with fewer partitions",
         ));
     }
-    let end = table.partitions.iter().find(|partition| partition.number == root).map(|partition| partition.start);
-    for behind in table.partitions.iter().filter(|partition| Some(partition.start) > end) {
+    let makes_way = placeholder(&image.partitions);
+    for Partition { number, .. } in behind_root(table, image.root.partition).filter(|p| Some(p.number) != makes_way) {
         found.push(obstacle(
-            format!("partition {} lies behind root, where the upper goes, and burnonce leaves what it did not make alone", behind.number),
-            "use an image with root as its last partition; on a node, `burnonce repartition --use N` gives such a partition up",
+            format!("partition {number} lies behind root, where the upper goes, and burnonce leaves what it did not make alone"),
+            format!("use an image with root as its last partition; on a node, `burnonce repartition --use {number}` gives this one up"),
         ));
     }
     found
@@ -99,7 +108,8 @@ fn root(image: &Inspection) -> Vec<Obstacle> {
             "use an image that was shut down in order, or run `e2fsck -p` on a copy and inspect that",
         ));
     }
-    if root.sealed {
+    // One without a configuration is unsealed by the conversion.
+    if root.sealed && matches!(image.findings.system.burnonce.configuration, Configuration::Complete(_)) {
         let remedy =
             "begin with the image as it was published: this one was read out of a card that burnonce had converted";
         found.push(obstacle("the root file system is sealed: no kernel mounts it for writing", remedy));

@@ -100,7 +100,7 @@ pub enum Convert {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct CloudInit {
     pub version: Option<String>,
-    /// `/etc/cloud/cloud-init.disabled` is there.
+    /// The kernel command line says so, or `/etc/cloud/cloud-init.disabled` is there.
     pub disabled: bool,
 }
 
@@ -311,8 +311,17 @@ pub enum Unit {
     Disabled,
     /// Something wants it.
     Enabled,
-    /// It is a link to /dev/null.
+    /// It is a link to /dev/null, or empty.
     Masked,
+}
+
+/// Whether a file of systemd's takes the place of another and says nothing: a link to /dev/null, or an empty file.
+///
+/// # Errors
+/// Something on the way cannot be read.
+pub fn is_mask(root: &dyn Tree, path: &str) -> Result<bool> {
+    let is_link = root.link(path)? == Some(Node::Link("/dev/null".to_owned()));
+    Ok(is_link || root.read(path, 1)?.is_some_and(|content| content.is_empty()))
 }
 
 /// How systemd sees the unit `name` (systemd.unit(5)).
@@ -320,12 +329,13 @@ pub enum Unit {
 /// # Errors
 /// One of its directories cannot be read.
 pub fn unit(root: &dyn Tree, name: &str) -> Result<Unit> {
-    if root.link(&join(UNITS, name))? == Some(Node::Link("/dev/null".to_owned())) {
-        return Ok(Unit::Masked);
-    }
-    let mut is_there = root.has(&join(UNITS, name))?;
-    for directory in PACKAGED_UNITS {
-        is_there = is_there || root.has(&join(directory, name))?;
+    let mut is_there = false;
+    for directory in [UNITS].iter().chain(&PACKAGED_UNITS) {
+        let path = join(directory, name);
+        if !is_there && is_mask(root, &path)? {
+            return Ok(Unit::Masked);
+        }
+        is_there = is_there || root.has(&path)?;
     }
     if !is_there {
         return Ok(Unit::Missing);

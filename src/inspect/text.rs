@@ -5,7 +5,7 @@ use super::growers::{Grower, State, When};
 use super::packing::Packing;
 use super::partition::Target;
 use super::system::{Generator, System};
-use super::{Inspection, Mount};
+use super::{Inspection, Mount, obstacles};
 use crate::console::wrap;
 use crate::output::escaped;
 use crate::overlay::Configuration;
@@ -36,7 +36,11 @@ impl fmt::Display for Inspection {
         let version = cloud_init.and_then(|cloud_init| cloud_init.version.as_deref());
         line(f, "cloud-init", installed(cloud_init.is_some(), version) + disabled)?;
         line(f, "root", self.root_line())?;
-        let slot = self.free_slot.map_or("none is free".to_owned(), |slot| format!("{slot} is free, for the upper"));
+        let slot = match (obstacles::placeholder(&self.partitions), self.free_slot) {
+            (Some(number), Some(slot)) => format!("{slot}, for the upper: partition {number} is a placeholder for it"),
+            (None, Some(slot)) => format!("{slot} is free, for the upper"),
+            (_, None) => "none is free".to_owned(),
+        };
         line(f, "slot", slot)?;
         self.names(f)?;
         if let Some(boot) = &self.findings.boot {

@@ -5,16 +5,19 @@ use super::super::boot::{CommandLine, Used, partition_of};
 use super::super::partition::Target;
 use super::{Obstacle, obstacle};
 
+/// What to do where the image does not tell.
+const LOOK: &str = "look at what its boot loader gives to the kernel, and at `burnonce plan` on the node";
+
 /// Words that change what root is.
 pub fn command_lines(image: &Inspection) -> Vec<Obstacle> {
     let Some(boot) = &image.findings.boot else {
-        let found =
-            "no partition holds a FAT file system: the kernel command line and what is in the initramfs are not known";
-        return vec![obstacle(found, "use an image for a Raspberry Pi, which has its firmware on such a partition")];
+        let found = "no partition holds a FAT file system, and /boot of the root has neither armbianEnv.txt nor extlinux/extlinux.conf: \
+                     the kernel command line and what is in the initramfs are not known";
+        return vec![obstacle(found, LOOK)];
     };
     if boot.command_lines.is_empty() {
         let found = format!("partition {} has no cmdline.txt: the kernel command line is not known", boot.partition);
-        return vec![obstacle(found, "use an image for a Raspberry Pi")];
+        return vec![obstacle(found, LOOK)];
     }
     let used = boot.command_lines.iter().filter(|line| line.used != Used::Never);
     used.flat_map(|line| words(line, image.root.partition)).collect()
