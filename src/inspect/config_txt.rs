@@ -76,7 +76,11 @@ impl Settings {
 
     /// The value of `key` that counts; of several the last.
     pub fn last(&self, when: Applies, key: &str) -> Option<&str> {
-        self.0.iter().rev().find(|(applies, name, _)| *applies == when && name == key).map(|(_, _, value)| value.as_str())
+        self.0
+            .iter()
+            .rev()
+            .find(|(applies, name, _)| *applies == when && name == key)
+            .map(|(_, _, value)| value.as_str())
     }
 
     /// Every value that `key` has there, each once.

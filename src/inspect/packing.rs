@@ -212,7 +212,9 @@ mod tests {
         assert_eq!(other(&tar).map(|(what, _)| what), Some("a tar archive"));
         assert_eq!(other(b"PK\x03\x04").map(|(what, _)| what), Some("a zip archive"));
         assert_eq!(other(&[0; HEAD]), None);
-        for (head, what) in [(&b"\x02\x21\x4C\x18"[..], "packed by lz4"), (b"]\0\0\x80\0\xFF\xFF\xFF\xFF", "packed by lzma")] {
+        for (head, what) in
+            [(&b"\x02\x21\x4C\x18"[..], "packed by lz4"), (b"]\0\0\x80\0\xFF\xFF\xFF\xFF", "packed by lzma")]
+        {
             assert_eq!(other(head).map(|(what, _)| what), Some(what));
         }
     }

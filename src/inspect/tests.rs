@@ -267,7 +267,10 @@ fn the_growers_of_each_distribution_are_found() {
     armbian.root = armbian.root.file("root/.no_rootfs_resize", "");
     assert_eq!(growers_of(&inspected(&armbian)), [("Armbian's resizing", off)]);
     let initramfs = &inspected(&armbian).findings.boot.unwrap().initramfs[0];
-    assert!(initramfs.unreadable.as_ref().unwrap().contains("packed by lz4, and only xz, zstd and gzip"), "{initramfs:?}");
+    assert!(
+        initramfs.unreadable.as_ref().unwrap().contains("packed by lz4, and only xz, zstd and gzip"),
+        "{initramfs:?}"
+    );
 }
 
 #[test]
@@ -291,7 +294,9 @@ fn a_script_that_looks_for_letters_is_armed_by_any_word_that_has_them() {
     let both = inspected(&with(bookworm(), script, &format!("root=PARTUUID=5a6b7c8d-02 x=firstboot {init} {init}")));
     assert_eq!(
         both.obstacles[0].remedy,
-        format!("take the word `x=firstboot` out of cmdline.txt, and the word `{init}` out of cmdline.txt on the boot partition")
+        format!(
+            "take the word `x=firstboot` out of cmdline.txt, and the word `{init}` out of cmdline.txt on the boot partition"
+        )
     );
     let without = inspected(&with(bookworm(), "init", "root=PARTUUID=5a6b7c8d-02 systemd.firstboot=off"));
     assert_eq!(without.findings.growers[0].state, State::Disarmed);
@@ -552,7 +557,8 @@ fn each_defect_of_a_table_is_told_of_the_image() {
 
 #[test]
 fn an_image_without_ext4_is_told_what_it_has() {
-    let held = |number: u32, content| Held { number, content, label: None, uuid: None, partuuid: None, placeholder: false };
+    let held =
+        |number: u32, content| Held { number, content, label: None, uuid: None, partuuid: None, placeholder: false };
     for (content, text) in [
         (Content::Encrypted, "partition 2 of a.img is encrypted by LUKS"),
         (Content::Other("Btrfs"), "partition 2 of a.img holds Btrfs, and no partition holds an ext4"),
