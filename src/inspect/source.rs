@@ -170,3 +170,16 @@ fn damaged(image: &Path, packing: Packing, error: &std::io::Error) -> anyhow::Er
         _ => anyhow!("{image} cannot be unpacked: its {packing} data are damaged ({error}); {again}"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_may_not_be_read_is_told_with_a_remedy() {
+        let text = forbidden(Path::new("/dev/sdx"));
+        assert_eq!(text, "you may not read /dev/sdx; run this with sudo, or name a copy that you can read");
+        let text = open(Path::new("-")).unwrap_err().to_string();
+        assert!(text.starts_with("an image is not read from standard input"), "{text}");
+    }
+}
