@@ -234,7 +234,7 @@ fn an_image_is_the_same_however_it_is_packed() {
     let growers: Vec<_> = seen["growers"].as_array().unwrap().iter().map(|g| (&g["name"], &g["state"])).collect();
     let expected = [
         ("Raspberry Pi OS' resize_early", "armed"),
-        ("Raspberry Pi OS' rpi-resize", "armed"),
+        ("Raspberry Pi OS' rpi-resize", "harmless"),
         ("cloud-init growpart", "disarmed"),
         ("cloud-init resizefs", "disarmed"),
     ];
