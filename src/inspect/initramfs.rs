@@ -52,8 +52,8 @@ fn archives(file: &mut dyn BufRead, names: &mut BTreeSet<String>, may_be_packed:
             [b'0', ..] => archive(file, names)?,
             _ if may_be_packed => {
                 let packing = packing::of(head);
-                let other = packing::other(head).map_or("it is packed by something else", |(what, _)| what);
-                ensure!(packing != Packing::None, "{other}, and only xz, zstd and gzip are unpacked here");
+                let other = packing::other(head).map_or("packed by something else", |(what, _)| what);
+                ensure!(packing != Packing::None, "it is {other}, and only xz, zstd and gzip are unpacked here");
                 let unpacked = packing::unpacked(packing, file)?;
                 return archives(&mut BufReader::new(unpacked.take(MOST)), names, false);
             }
