@@ -180,7 +180,7 @@ fn without_a_boot_partition_root_s_own_is_looked_at() {
     assert!(
         obstacles[1]
             .found
-            .starts_with("what /boot/initrd.img-6 on the root partition does is not known: packed by lz4")
+            .starts_with("what /boot/initrd.img-6 on the root partition does is not known: it is packed by lz4")
     );
     assert!(seen.to_string().contains("  kernel       /boot/armbianEnv.txt: root=UUID="), "{seen}");
 
