@@ -2,7 +2,7 @@
 //! partition is called: `UUID=`, `LABEL=`, `PARTUUID=`, `PARTLABEL=`.
 
 use crate::command::Program;
-use crate::files;
+use crate::{files, filesystem};
 use anyhow::{Context, Result};
 use serde::Deserialize;
 use std::fs;
@@ -54,10 +54,7 @@ fn names(device: &Path) -> Result<Vec<String>> {
     let mut names = vec![device.display().to_string()];
     // One that begins past the end of the card has no node, and nothing by which it could be called otherwise.
     if device.exists() {
-        const NOTHING: i32 = 2;
-        const AMBIVALENT: i32 = 8;
-        let blkid = Program::new("blkid").args(["-p", "-o", "export"]).arg(device.to_string_lossy());
-        let output = blkid.accept(NOTHING).accept(AMBIVALENT).run()?;
+        let output = filesystem::export(device)?;
         names.extend(tags(&String::from_utf8_lossy(&output.stdout)));
     }
     Ok(names)
