@@ -77,17 +77,12 @@ pub fn with<T>(root: &Path, disk: &Disk, lower: &Place, work: impl FnOnce(&Boot)
 /// The value of `key` in a config.txt, of several the last; those under a filter other than `[all]` are for certain boards or boots
 /// (<https://www.raspberrypi.com/documentation/computers/config_txt.html>, "Conditional filters").
 pub fn setting<'a>(text: &'a str, key: &str) -> Option<&'a str> {
-    setting_under(text, "[all]", key)
-}
-
-/// The same under another filter: `[tryboot]`, say. What stands before the first filter is under `[all]`.
-pub fn setting_under<'a>(text: &'a str, filter: &str, key: &str) -> Option<&'a str> {
-    let mut applies = filter == "[all]";
+    let mut all = true;
     let mut value = None;
     for line in text.lines().map(str::trim) {
         if line.starts_with('[') {
-            applies = line.eq_ignore_ascii_case(filter);
-        } else if let Some((name, set)) = line.split_once('=').filter(|_| applies) {
+            all = line.eq_ignore_ascii_case("[all]");
+        } else if let Some((name, set)) = line.split_once('=').filter(|_| all) {
             if name.trim() == key {
                 value = Some(set.trim());
             }

@@ -249,7 +249,15 @@ pub fn load(path: &Path) -> anyhow::Result<Config> {
     };
     let mut bytes = Vec::new();
     file.take(LONGEST as u64 + 1).read_to_end(&mut bytes).with_context(reading)?;
-    Ok(decode(&bytes).and_then(parse).map_err(|error| ConfigError { path: path.to_owned(), ..error })?)
+    Ok(parse_bytes(&bytes).map_err(|error| ConfigError { path: path.to_owned(), ..error })?)
+}
+
+/// The configuration that the bytes of a file say. Pure.
+///
+/// # Errors
+/// The first mistake in them.
+pub fn parse_bytes(bytes: &[u8]) -> Result<Config, ConfigError> {
+    decode(bytes).and_then(parse)
 }
 
 /// The text of the file.

@@ -8,6 +8,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
 use std::path::Path;
+use std::process::Output;
 use std::sync::mpsc;
 use std::time::Duration;
 
@@ -115,17 +116,24 @@ fn head(device: &Path) -> Result<Vec<u8>> {
     Ok(head)
 }
 
+/// blkid's exit code where it recognises nothing.
+const NOTHING: i32 = 2;
+/// The one for signatures of more than one kind.
+const AMBIVALENT: i32 = 8;
+
+/// What `blkid -p -o export` says of a device, whatever it recognises.
+///
+/// # Errors
+/// It could not be run, or could not read the device.
+pub(crate) fn export(device: &Path) -> Result<Output> {
+    let blkid = Program::new("blkid").args(["-p", "-o", "export"]).arg(name(device)?);
+    let output = blkid.accept(NOTHING).accept(AMBIVALENT).run();
+    output.with_context(|| format!("recognising what {} holds", device.display()))
+}
+
 /// What `blkid -p` says; `None` where it recognises nothing.
 fn blkid(device: &Path) -> Result<Option<Content>> {
-    const NOTHING: i32 = 2;
-    const AMBIVALENT: i32 = 8;
-    let output = Program::new("blkid")
-        .args(["-p", "-o", "export"])
-        .arg(name(device)?)
-        .accept(NOTHING)
-        .accept(AMBIVALENT)
-        .run()
-        .with_context(|| format!("recognising what {} holds", device.display()))?;
+    let output = export(device)?;
     Ok(match output.status.code() {
         Some(NOTHING) => None,
         Some(AMBIVALENT) => {

@@ -57,14 +57,15 @@ pub enum SegmentKind {
 }
 
 impl Card {
-    /// The card with this table. `describe` gives, for a partition's number, its device node, what it holds, and its kind.
+    /// The card with this table, and what is on the card of partitions that reach past its end. `describe` gives, for a partition's number,
+    /// its device node, what it holds, and its kind.
     pub fn from_table(
         disk: &str,
         disk_sectors: u64,
         table: &Table,
         describe: impl Fn(u32) -> (String, String, SegmentKind),
     ) -> Card {
-        let mut partitions: Vec<_> = table.partitions.iter().collect();
+        let mut partitions: Vec<_> = table.partitions.iter().filter(|p| p.start.0 < disk_sectors).collect();
         partitions.sort_by_key(|partition| partition.start);
         let reach = disk_sectors.min(table.last_usable.0.saturating_add(1));
         let lead = table_place(partitions.first().map_or(reach, |first| first.start.0), table.sector_size);
@@ -72,8 +73,12 @@ impl Card {
         let mut segments = vec![lead];
         for partition in partitions {
             segments.extend(gap(next, partition.start.0, table.sector_size));
-            let (node, label, kind) = describe(partition.number);
-            let (start, sectors) = (partition.start, partition.sectors);
+            let (node, mut label, kind) = describe(partition.number);
+            let start = partition.start;
+            let sectors = Sectors(partition.sectors.0.min(disk_sectors - start.0));
+            if sectors < partition.sectors {
+                label = format!("cut short: {label}");
+            }
             segments.push(Segment { number: Some(partition.number), node, label, start, sectors, kind });
             next = next.max(partition.last().0.saturating_add(1));
         }

@@ -87,7 +87,12 @@ pub fn without_a_new_upper(seen: &Observation, config: &Config, error: &anyhow::
         _ => (Vec::new(), Vec::new()),
     };
     reasons.push(format!("making a new upper failed: {error:#}"));
-    Plan { steps, ..degraded(reasons, "restart: the next boot tries again; or use another card") }
+    let remedy = if seen.disk.as_ref().is_some_and(|disk| disk.begun >= MAX_ATTEMPTS) {
+        "use another card; burnonce does not try again by itself, `burnonce repartition` does"
+    } else {
+        "restart: the next boot tries again; or use another card"
+    };
+    Plan { steps, ..degraded(reasons, remedy) }
 }
 
 fn empty(purpose: Purpose) -> Plan {

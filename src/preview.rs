@@ -64,7 +64,7 @@ pub fn to_text(seen: &Observation, decided: &Result<Plan, Refusal>) -> Result<St
         Err(refusal) => format!("Refused: {refusal}.\n{}\n", aftermath(seen)),
     };
     let (Some(disk), Place::Partition { number, .. }) = (&seen.disk, &seen.lower) else { return Ok(text) };
-    let Ok(table) = &disk.table else { return Ok(text) };
+    let Some(table) = disk.table.as_ref().ok().or(disk.cut_short.as_ref()) else { return Ok(text) };
     let mut upper = match &seen.root {
         Root::Overlay { upper, .. } => upper.clone(),
         Root::Plain { .. } | Root::OtherOverlay => None,

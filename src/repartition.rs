@@ -62,8 +62,8 @@ fn carry_out(root: &Path, plan: &Plan, seen: &Observation, config: &config::Conf
     Ok(Exit::Done)
 }
 
-/// Refuses to take a partition away that `/etc/fstab` of the image names: a boot waits for it, and ends in emergency mode where it does not
-/// come; and the new upper can have the name that the old partition had.
+/// Refuses to take a partition away that `/etc/fstab` or `/etc/crypttab` of the image names: a boot waits for it, and ends in emergency
+/// mode where it does not come; and the new upper can have the name that the old partition had.
 fn need_unnamed(root: &Path, seen: &Observation, plan: &Plan) -> Result<()> {
     let overlaid = matches!(seen.root, Root::Overlay { .. });
     let tree = if overlaid { files::below(root, overlay::LOWER) } else { root.to_owned() };
@@ -72,16 +72,16 @@ fn need_unnamed(root: &Path, seen: &Observation, plan: &Plan) -> Result<()> {
         _ => None,
     });
     for device in removed {
-        let device = format!("/dev/{device}");
-        let Some(target) = fstab::target_of(&tree, &device)? else { continue };
-        let first = if overlaid {
-            "add `burnonce=off` to cmdline.txt on the boot partition and restart, so that the image can be changed; "
+        let Some(line) = fstab::naming(&tree, &root.join("dev").join(device))? else { continue };
+        let file = line.split(' ').next().unwrap_or_default();
+        let how = if overlaid {
+            format!("take that line out with `burnonce maintain editor {file}`, restart, and run this again")
         } else {
-            ""
+            "take that line out, and run this again".to_owned()
         };
         return Err(refuse(format!(
-            "/etc/fstab of the image has a line for {device} ({target}), and without that partition the next boot would wait for it in \
-             vain. What to do: {first}take the line out, and run this again"
+            "the image names /dev/{device} in {line}. A boot waits for what is named there, and the new upper can have the same name. \
+             What to do: {how}"
         )));
     }
     Ok(())

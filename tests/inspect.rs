@@ -194,6 +194,7 @@ fn refused(image: &Path) -> String {
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(1), "{}: {text}{}", image.display(), String::from_utf8_lossy(&output.stdout));
     assert!(output.stdout.is_empty() && text.starts_with("burnonce: "), "{text}");
+    assert!(!text.contains("/proc/self"), "{text}");
     text
 }
 
@@ -234,7 +235,7 @@ fn an_image_is_the_same_however_it_is_packed() {
     let growers: Vec<_> = seen["growers"].as_array().unwrap().iter().map(|g| (&g["name"], &g["state"])).collect();
     let expected = [
         ("Raspberry Pi OS' resize_early", "armed"),
-        ("Raspberry Pi OS' rpi-resize", "armed"),
+        ("Raspberry Pi OS' rpi-resize", "harmless"),
         ("cloud-init growpart", "disarmed"),
         ("cloud-init resizefs", "disarmed"),
     ];
@@ -280,11 +281,55 @@ fn file_systems_of_all_kinds_are_read() {
 }
 
 #[test]
+fn a_feature_that_is_not_known_is_no_damage() {
+    let (_directory, image) = made(&Shape { ext4: &["-O", "^metadata_csum"], ..PLAIN });
+    // The highest of the features that a reader has to know (`s_feature_incompat`).
+    let file = OpenOptions::new().write(true).open(&image).unwrap();
+    file.write_all_at(&[0x40], PLAIN.root() + 1024 + 0x63).unwrap();
+    let text = refused(&image);
+    assert!(
+        text.contains("the file system on partition 2 of")
+            && text.contains("has a feature that burnonce does not know"),
+        "{text}"
+    );
+    assert!(!text.contains("damaged"), "{text}");
+}
+
+#[test]
+fn an_empty_ext4_of_the_upper_s_label_is_a_placeholder() {
+    let (directory, image) = made(&PLAIN);
+    let (start, length) = (PLAIN.root() + PLAIN.root_length, 4 * MIB);
+    OpenOptions::new().write(true).open(&image).unwrap().set_len(start + length).unwrap();
+    let path = image.to_str().unwrap();
+    let line = format!("start={}, size={}, type=83\n", start / 512, length / 512);
+    said("sfdisk", &["--quiet", "--append", "--no-reread", path], line.as_bytes());
+    let offset = format!("offset={start}");
+    let make = |more: &[&str]| {
+        said(
+            "mke2fs",
+            &[&["-q", "-F", "-t", "ext4", "-L", "burnonce", "-E", &offset], more, &[path, "4096k"]].concat(),
+            b"",
+        )
+    };
+    make(&[]);
+    let seen = found(&image);
+    assert_eq!((&seen["partitions"][2]["placeholder"], &seen["free_slot"]), (&Value::from(true), &Value::from(3)));
+    let behind = |seen: &Value| seen["obstacles"].to_string().contains("partition 3 lies behind root");
+    assert!(!behind(&seen), "{seen}");
+    put(directory.path(), "other/file", "x");
+    make(&["-d", directory.path().join("other").to_str().unwrap()]);
+    let seen = found(&image);
+    assert!(seen["partitions"][2]["placeholder"] == false && seen["free_slot"] == 4 && behind(&seen), "{seen}");
+}
+
+#[test]
 fn links_in_an_image_do_not_reach_the_host() {
     let directory = TempDir::new().unwrap();
     let (boot, root) = trixie(directory.path());
     let host = directory.path().join("host");
     fs::write(&host, "Raspberry Pi reference 1999-01-01\n").unwrap();
+    // One that leads to itself is not there, and no damage.
+    link(&root, "etc/armbian-release", "armbian-release");
     for target in [host.to_str().unwrap().to_owned(), format!("../../../../../../../../..{}", host.display())] {
         fs::remove_file(root.join("etc/rpi-issue")).unwrap();
         symlink(target, root.join("etc/rpi-issue")).unwrap();

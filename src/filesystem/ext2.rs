@@ -9,6 +9,7 @@ use crate::units::Bytes;
 use anyhow::{Context, Result, bail};
 use e2fsprogs_sys as sys;
 use std::ffi::{CStr, CString, c_char, c_int, c_long, c_void};
+use std::fmt;
 use std::io::{self, Read};
 use std::marker::PhantomData;
 use std::os::unix::ffi::OsStrExt;
@@ -173,6 +174,18 @@ fn owner(fs: &Filesystem) -> Result<Owner> {
     Ok(Owner::Files { names })
 }
 
+/// A file system has a feature that this libext2fs does not know.
+#[derive(Debug)]
+pub(crate) struct UnknownFeature;
+
+impl fmt::Display for UnknownFeature {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("it has a feature that libext2fs does not know")
+    }
+}
+
+impl std::error::Error for UnknownFeature {}
+
 /// An ext2, ext3 or ext4 opened for reading.
 pub(crate) struct Filesystem(sys::ext2_filsys);
 
@@ -189,7 +202,7 @@ pub(crate) enum Kind {
 
 impl Filesystem {
     fn open(device: &Path) -> Result<Filesystem> {
-        Filesystem::open_with(device, None, 0)
+        Filesystem::open_with(device, None, 0).with_context(|| format!("opening the file system on {}", device.display()))
     }
 
     /// Opens the file system that begins at the byte `offset` of a file. Reads only.
@@ -211,7 +224,10 @@ impl Filesystem {
         let option = option.map_or(std::ptr::null(), CStr::as_ptr);
         // SAFETY: `name` and `option` live through the call, `fs` is a place for one pointer. Opening writes nothing.
         let code = unsafe { sys::ext2fs_open2(name.as_ptr(), option, flags, 0, 0, sys::unix_io_manager, &mut fs) };
-        check(code).with_context(|| format!("opening the file system on {}", device.display()))?;
+        if matches!(code, sys::EXT2_ET_UNSUPP_FEATURE | sys::EXT2_ET_RO_UNSUPP_FEATURE) {
+            return Err(UnknownFeature.into());
+        }
+        check(code)?;
         Ok(Filesystem(fs))
     }
 

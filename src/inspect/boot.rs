@@ -1,11 +1,11 @@
 //! What the boot partition of an image holds: the kernel command lines, the initramfs, what a first boot reads. Pure: it looks at a
 //! [`Tree`].
 
+use super::config_txt::{self, Applies, Settings};
 use super::partition::{Held, Target, named};
 use super::tree::{Node, Tree, join};
 use super::{initramfs, system::TEXT};
 use crate::boot_files::{self, words};
-use crate::boot_partition::{setting, setting_under};
 use anyhow::Result;
 use serde::Serialize;
 use std::collections::BTreeSet;
@@ -18,13 +18,15 @@ const SEED: [&str; 4] = ["user-data", "meta-data", "network-config", "vendor-dat
 /// So many files are looked into, and no more: a Raspberry Pi has one for each of its kernels, and as many of the boot before.
 const MOST_INITRAMFS: usize = 16;
 
-/// A boot partition.
+/// A boot partition; without one, root's own /boot, with paths that begin with a slash.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Boot {
     /// Its number.
     pub partition: u32,
     pub command_lines: Vec<CommandLine>,
     pub initramfs: Vec<Initramfs>,
+    /// How many more there are, which were not looked into.
+    pub more_initramfs: usize,
     /// Files that cloud-init or a first boot of Raspberry Pi OS reads.
     pub first_boot: Vec<String>,
 }
@@ -51,6 +53,8 @@ pub enum Used {
     Always,
     /// In a boot that tries a new kernel (`tryboot`), and from then on where that goes well.
     Tried,
+    /// config.txt names it under the filter of a board, say, or in a file that it includes.
+    Sometimes,
     /// config.txt does not name it.
     Never,
 }
@@ -78,6 +82,11 @@ pub const GROWERS: [&str; 4] = [
     "local-bottom/growroot",
 ];
 
+/// The partition that a path of this module is on.
+pub fn partition_of(path: &str) -> &'static str {
+    if path.starts_with('/') { "root partition" } else { "boot partition" }
+}
+
 impl CommandLine {
     /// Its words.
     pub fn words(&self) -> Vec<&str> {
@@ -90,30 +99,33 @@ impl CommandLine {
 /// # Errors
 /// Something that is there cannot be read. An initramfs that cannot be looked into is told as such.
 pub fn look(tree: &dyn Tree, partition: u32, partitions: &[Held]) -> Result<Boot> {
-    let config = tree.text("config.txt", TEXT)?.unwrap_or_default();
-    let command_lines = command_lines(tree, &config, partitions)?;
+    let settings = config_txt::read(tree)?;
+    let command_lines = command_lines(tree, &settings, partitions)?;
     let mut first_boot = Vec::new();
     for name in SEED.iter().chain(&boot_files::FILES) {
         if tree.has(name)? {
             first_boot.push((*name).to_owned());
         }
     }
-    Ok(Boot { partition, command_lines, initramfs: all_initramfs(tree, &config)?, first_boot })
+    let (initramfs, more_initramfs) = looked_into(tree, initramfs_paths(tree, &settings)?);
+    Ok(Boot { partition, command_lines, initramfs, more_initramfs, first_boot })
 }
 
 /// The command lines that config.txt names, and those in the usual places.
-fn command_lines(tree: &dyn Tree, config: &str, partitions: &[Held]) -> Result<Vec<CommandLine>> {
-    let name = setting(config, "cmdline").unwrap_or("cmdline.txt");
-    let always = prefixed(tree, setting(config, "os_prefix"), name)?;
-    let tried = match setting_under(config, "[tryboot]", "os_prefix") {
-        Some(prefix) => Some(prefixed(tree, Some(prefix), name)?),
-        None => None,
-    };
-    let usual = DIRECTORIES.iter().map(|directory| join(directory, name));
-    let named_ones = [(Some(always.clone()), Used::Always), (tried, Used::Tried)];
-    let named_ones = named_ones.into_iter().filter_map(|(path, used)| Some((path?, used)));
+fn command_lines(tree: &dyn Tree, settings: &Settings, partitions: &[Held]) -> Result<Vec<CommandLine>> {
+    let name = settings.last(Applies::Always, "cmdline").unwrap_or("cmdline.txt");
+    let mut named_ones = vec![(prefixed(tree, settings.last(Applies::Always, "os_prefix"), name)?, Used::Always)];
+    let tried = [settings.last(Applies::Tried, "os_prefix"), settings.last(Applies::Tried, "cmdline")];
+    if tried.iter().any(Option::is_some) {
+        let prefix = tried[0].or(settings.last(Applies::Always, "os_prefix"));
+        named_ones.push((prefixed(tree, prefix, tried[1].unwrap_or(name))?, Used::Tried));
+    }
+    for (prefix, name) in sometimes(settings, name) {
+        named_ones.push((prefixed(tree, Some(prefix), name)?, Used::Sometimes));
+    }
+    let usual = DIRECTORIES.iter().map(|directory| (join(directory, name), Used::Never));
     let mut found: Vec<CommandLine> = Vec::new();
-    for (path, used) in named_ones.chain(usual.map(|path| (path, Used::Never))) {
+    for (path, used) in named_ones.into_iter().chain(usual) {
         if found.iter().any(|line| line.path == path) {
             continue;
         }
@@ -124,7 +136,20 @@ fn command_lines(tree: &dyn Tree, config: &str, partitions: &[Held]) -> Result<V
     Ok(found)
 }
 
-fn command_line(path: String, used: Used, text: &str, partitions: &[Held]) -> CommandLine {
+/// Each prefix with each name of a command line of which one is set for some boards only. `usual` is the name for all.
+fn sometimes<'s>(settings: &'s Settings, usual: &'s str) -> Vec<(&'s str, &'s str)> {
+    let some = |key| settings.all(&[Applies::Sometimes], key);
+    let (some_prefixes, some_names) = (some("os_prefix"), some("cmdline"));
+    let mut prefixes = settings.all(&Applies::ANY, "os_prefix");
+    prefixes.insert("");
+    let mut names = settings.all(&Applies::ANY, "cmdline");
+    names.insert(usual);
+    let pairs = prefixes.iter().flat_map(|prefix| names.iter().map(|name| (*prefix, *name)));
+    pairs.filter(|(prefix, name)| some_prefixes.contains(prefix) || some_names.contains(name)).collect()
+}
+
+/// A command line, with where what it names as root leads.
+pub fn command_line(path: String, used: Used, text: &str, partitions: &[Held]) -> CommandLine {
     let text = text.lines().next().unwrap_or_default().trim().to_owned();
     let root = words(&text).iter().rev().find_map(|word| word.strip_prefix("root=")).map(str::to_owned);
     let target = root.as_deref().map_or(Target::NotTold, |root| named(root, partitions));
@@ -138,22 +163,42 @@ fn prefixed(tree: &dyn Tree, prefix: Option<&str>, name: &str) -> Result<String>
     Ok(if tree.has(path)? { path.to_owned() } else { name.to_owned() })
 }
 
-fn all_initramfs(tree: &dyn Tree, config: &str) -> Result<Vec<Initramfs>> {
-    let prefixes = [setting(config, "os_prefix"), setting_under(config, "[tryboot]", "os_prefix")];
-    let prefixes = prefixes.into_iter().flatten().map(|prefix| prefix.trim_matches('/'));
-    let directories: BTreeSet<&str> = DIRECTORIES.into_iter().chain(prefixes).collect();
-    let mut found = Vec::new();
-    for directory in directories {
-        for name in tree.list(directory)? {
-            let path = join(directory, &name);
-            let lower = name.to_lowercase();
-            let is_one = ["initrd", "initramfs", "uinitrd"].iter().any(|begin| lower.starts_with(begin));
-            if is_one && found.len() < MOST_INITRAMFS && tree.link(&path)? == Some(Node::File) {
-                found.push(one_initramfs(tree, path));
-            }
+/// What is an initramfs by its name, or because config.txt names it so. Those that it names come first.
+fn initramfs_paths(tree: &dyn Tree, settings: &Settings) -> Result<Vec<String>> {
+    let prefixes = settings.all(&Applies::ANY, "os_prefix").into_iter();
+    let directories: BTreeSet<&str> =
+        DIRECTORIES.into_iter().chain(prefixes.map(|prefix| prefix.trim_matches('/'))).collect();
+    let mut found: Vec<String> = Vec::new();
+    for directory in &directories {
+        found.extend(settings.initramfs().into_iter().map(|name| join(directory, name.trim_start_matches('/'))));
+    }
+    for directory in &directories {
+        let names = tree.list(directory)?;
+        found.extend(names.iter().filter(|name| is_initramfs(name)).map(|name| join(directory, name)));
+    }
+    files_of(tree, found)
+}
+
+/// Whether a file has the name of an initramfs; U-Boot's begins with a `u`.
+pub fn is_initramfs(name: &str) -> bool {
+    ["initrd", "initramfs", "uinitrd"].iter().any(|begin| name.to_lowercase().starts_with(begin))
+}
+
+/// Those of the paths at which a file is, each once.
+pub fn files_of(tree: &dyn Tree, paths: impl IntoIterator<Item = String>) -> Result<Vec<String>> {
+    let (mut known, mut files) = (BTreeSet::new(), Vec::new());
+    for path in paths {
+        if known.insert(path.to_lowercase()) && tree.link(&path)? == Some(Node::File) {
+            files.push(path);
         }
     }
-    Ok(found)
+    Ok(files)
+}
+
+/// What is in the first of these initramfs, and how many more there are.
+pub fn looked_into(tree: &dyn Tree, paths: Vec<String>) -> (Vec<Initramfs>, usize) {
+    let more = paths.len().saturating_sub(MOST_INITRAMFS);
+    (paths.into_iter().take(MOST_INITRAMFS).map(|path| one_initramfs(tree, path)).collect(), more)
 }
 
 fn one_initramfs(tree: &dyn Tree, path: String) -> Initramfs {

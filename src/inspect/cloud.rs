@@ -4,6 +4,7 @@ use super::boot::{CommandLine, Used};
 use super::growers::{Grower, State, When};
 use super::system::TEXT;
 use super::tree::Tree;
+use crate::units::Bytes;
 use anyhow::Result;
 use serde_yaml::Value;
 
@@ -12,7 +13,9 @@ const MAIN: &str = "etc/cloud/cloud.cfg";
 /// The files of this directory come after it, sorted by their names (cloud-init's documentation, "Base configuration").
 const DIRECTORY: &str = "etc/cloud/cloud.cfg.d";
 /// The lists of modules that a growing one can be in.
-const STAGES: [&str; 2] = ["cloud_init_modules", "cloud_config_modules"];
+const STAGES: [&str; 3] = ["cloud_init_modules", "cloud_config_modules", "cloud_final_modules"];
+/// Longer YAML is not looked into, in bytes: the time that its parser takes grows with the square of it.
+const LONGEST: usize = 16 << 10;
 /// What switches `growpart` off, whatever the configuration says (cloud-init, `cc_growpart.py`).
 const SWITCH: &str = "etc/growroot-disabled";
 
@@ -20,12 +23,14 @@ const SWITCH: &str = "etc/growroot-disabled";
 #[derive(Debug, Default)]
 struct Settings {
     /// Which modules run in each of [`STAGES`]; a file that names them takes the place of those before it.
-    modules: [Vec<String>; 2],
+    modules: [Vec<String>; 3],
     /// `growpart.mode` is off, and the file that says so last.
     growpart: Option<(bool, String)>,
     /// `resize_rootfs` is off, and the file that says so last.
     resize: Option<(bool, String)>,
-    /// Files that are not YAML.
+    /// `growpart.ignore_growroot_disabled`: [`SWITCH`] does not count.
+    ignores_switch: bool,
+    /// Files that were not looked into, each with the reason.
     unreadable: Vec<String>,
 }
 
@@ -38,14 +43,8 @@ pub fn look(root: &dyn Tree, boot: Option<&dyn Tree>, lines: &[CommandLine]) -> 
         return Ok(Vec::new());
     }
     let settings = settings(root, boot)?;
-    let disabled = if root.has("etc/cloud/cloud-init.disabled")? {
-        Some("/etc/cloud/cloud-init.disabled is there".to_owned())
-    } else {
-        let used = lines.iter().find(|line| line.used == Used::Always);
-        let word = used.is_some_and(|line| line.words().contains(&"cloud-init=disabled"));
-        word.then(|| "`cloud-init=disabled` is on the kernel command line".to_owned())
-    };
-    let switched = root.has(SWITCH)?.then(|| format!("/{SWITCH} is there"));
+    let disabled = disabled(root, lines)?;
+    let switched = (!settings.ignores_switch && root.has(SWITCH)?).then(|| format!("/{SWITCH} is there"));
     let off = |said: &Option<(bool, String)>, key: &str| {
         said.as_ref().filter(|(off, _)| *off).map(|(_, file)| format!("{key} is off in {file}"))
     };
@@ -53,7 +52,7 @@ pub fn look(root: &dyn Tree, boot: Option<&dyn Tree>, lines: &[CommandLine]) -> 
     let resize_off = disabled.or_else(|| off(&settings.resize, "resize_rootfs"));
     let runs = |module: &str| settings.modules.iter().flatten().any(|name| name == module);
     let armed = match settings.unreadable.first() {
-        Some(file) => format!("nothing that can be read switches it off ({file} is not YAML)"),
+        Some(file) => format!("nothing that can be read switches it off ({file})"),
         None => "nothing switches it off".to_owned(),
     };
     let grower = |name: &str, state, why, remedy: &str| Grower {
@@ -83,6 +82,23 @@ pub fn look(root: &dyn Tree, boot: Option<&dyn Tree>, lines: &[CommandLine]) -> 
     Ok(found)
 }
 
+/// Why cloud-init does not run, where that is so. The kernel command line comes before the file.
+///
+/// # Errors
+/// Something that is there cannot be read.
+pub fn disabled(root: &dyn Tree, lines: &[CommandLine]) -> Result<Option<String>> {
+    let used = lines.iter().find(|line| line.used == Used::Always);
+    let words = used.map(CommandLine::words).unwrap_or_default();
+    if words.contains(&"cloud-init=enabled") {
+        return Ok(None);
+    }
+    if words.contains(&"cloud-init=disabled") {
+        return Ok(Some("`cloud-init=disabled` is on the kernel command line".to_owned()));
+    }
+    let file = root.has("etc/cloud/cloud-init.disabled")?;
+    Ok(file.then(|| "/etc/cloud/cloud-init.disabled is there".to_owned()))
+}
+
 /// Reads the main file, those after it, and the user-data, which comes last.
 fn settings(root: &dyn Tree, boot: Option<&dyn Tree>) -> Result<Settings> {
     let names = root.list(DIRECTORY)?;
@@ -103,11 +119,24 @@ fn settings(root: &dyn Tree, boot: Option<&dyn Tree>) -> Result<Settings> {
 }
 
 impl Settings {
+    /// Of a main file that is not known, the modules of every distribution's are supposed.
+    fn not_looked_into(&mut self, file: &str, why: String) {
+        if file.strip_prefix('/') == Some(MAIN) {
+            self.modules[0] = ["growpart", "resizefs"].map(str::to_owned).to_vec();
+        }
+        self.unreadable.push(why);
+    }
+
     fn read(&mut self, file: &str, text: &str) {
-        // A template that was not filled in, say.
-        let Ok(value) = serde_yaml::from_str::<Value>(text) else {
-            self.unreadable.push(file.to_owned());
-            return;
+        let value = if text.len() > LONGEST {
+            Err(format!("{file} was not looked into: it is longer than {}", Bytes(LONGEST as u64)))
+        } else {
+            // A template that was not filled in, say.
+            serde_yaml::from_str::<Value>(text).map_err(|_| format!("{file} is not YAML"))
+        };
+        let value = match value {
+            Ok(value) => value,
+            Err(why) => return self.not_looked_into(file, why),
         };
         for (stage, modules) in STAGES.iter().zip(&mut self.modules) {
             if let Some(named) = value.get(stage).and_then(Value::as_sequence) {
@@ -116,6 +145,9 @@ impl Settings {
         }
         if let Some(mode) = value.get("growpart").and_then(|growpart| growpart.get("mode")) {
             self.growpart = Some((is_off(mode), file.to_owned()));
+        }
+        if let Some(ignores) = value.get("growpart").and_then(|growpart| growpart.get("ignore_growroot_disabled")) {
+            self.ignores_switch = is_on(ignores);
         }
         if let Some(resize) = value.get("resize_rootfs") {
             self.resize = Some((is_off(resize), file.to_owned()));
@@ -126,6 +158,16 @@ impl Settings {
 /// A module is named by itself, or at the head of a list with its arguments.
 fn name(module: &Value) -> Option<&str> {
     module.as_str().or_else(|| module.get(0).and_then(Value::as_str))
+}
+
+/// What cloud-init takes for true (`util.is_true`).
+fn is_on(value: &Value) -> bool {
+    match value {
+        Value::Bool(on) => *on,
+        Value::String(text) => matches!(text.to_lowercase().as_str(), "on" | "1" | "yes" | "true"),
+        Value::Number(number) => number.as_i64() == Some(1),
+        _ => false,
+    }
 }
 
 /// What cloud-init takes for false (`util.is_false`).

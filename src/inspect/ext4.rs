@@ -25,6 +25,11 @@ impl Ext4 {
         Filesystem::open_at(file, offset).map(Ext4)
     }
 
+    /// Whether nothing but `lost+found` is in it. One that cannot be read is not taken for empty.
+    pub(crate) fn is_empty(&self) -> bool {
+        (self as &dyn Tree).list("").is_ok_and(|names| names.iter().all(|name| name == "lost+found"))
+    }
+
     /// Opens it to be changed, see [`Filesystem::open_to_edit`].
     ///
     /// # Errors

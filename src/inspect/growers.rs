@@ -1,11 +1,12 @@
 //! What grows root over the card in a first boot, where it is, and whether it is switched off. Pure: it looks at [`Tree`]s.
 
-use super::boot::{Boot, CommandLine, Used};
+use super::boot::{Boot, CommandLine, Used, partition_of};
 use super::cloud;
-use super::system::{Unit, unit};
-use super::tree::Tree;
+use super::system::{Unit, is_mask, unit};
+use super::tree::{Tree, join};
 use anyhow::Result;
 use serde::Serialize;
+use std::collections::BTreeSet;
 
 /// Something that grows root.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -53,7 +54,7 @@ pub enum State {
 pub fn look(root: &dyn Tree, boot: Option<(&dyn Tree, &Boot)>) -> Result<Vec<Grower>> {
     let lines: &[CommandLine] = boot.map_or(&[], |(_, boot)| &boot.command_lines);
     let mut found = Vec::new();
-    found.extend(first_boot_init(root, lines)?);
+    found.extend(first_boot_init(root, boot.map(|(_, boot)| boot), lines)?);
     found.extend(resize_word(root, boot.map(|(_, boot)| boot), lines)?);
     found.extend(initramfs_script(root, boot.map(|(_, boot)| boot), &RESIZE_ROOTFS)?);
     found.extend(initramfs_script(root, boot.map(|(_, boot)| boot), &GROWROOT)?);
@@ -65,21 +66,39 @@ pub fn look(root: &dyn Tree, boot: Option<(&dyn Tree, &Boot)>) -> Result<Vec<Gro
     Ok(found)
 }
 
-/// The command lines that a boot can use, and on which `is` finds a word: that word and their paths.
-fn on_lines(lines: &[CommandLine], is: impl Fn(&str) -> bool) -> Option<(&str, String)> {
-    let used = lines.iter().filter(|line| line.used != Used::Never);
-    let found: Vec<(&str, &str)> =
-        used.filter_map(|line| Some((line.words().into_iter().find(|word| is(word))?, line.path.as_str()))).collect();
-    let paths = found.iter().map(|(_, path)| *path).collect::<Vec<_>>().join(" and ");
-    found.first().map(|(word, _)| (*word, paths))
+/// The words that `is` finds on the command lines that a boot can use, each once, with the files that it is in.
+fn on_lines(lines: &[CommandLine], is: impl Fn(&str) -> bool) -> Vec<(&str, String)> {
+    let mut found: Vec<(&str, String)> = Vec::new();
+    for line in lines.iter().filter(|line| line.used != Used::Never) {
+        for word in line.words().into_iter().filter(|word| is(word)) {
+            match found.iter_mut().find(|(known, _)| *known == word) {
+                Some((_, paths)) if paths.split(" and ").any(|path| path == line.path) => {}
+                Some((_, paths)) => *paths = format!("{paths} and {}", line.path),
+                None => found.push((word, line.path.clone())),
+            }
+        }
+    }
+    found
 }
 
-/// Raspberry Pi OS up to bookworm: a program in the place of init, which starts one that the initramfs has.
-fn first_boot_init(root: &dyn Tree, lines: &[CommandLine]) -> Result<Option<Grower>> {
+/// Where these words are, and how they are taken out; `None` where there is none.
+fn told(words: &[(&str, String)]) -> Option<(String, String)> {
+    let each = |text: fn(&str, &str) -> String| words.iter().map(|(word, paths)| text(word, paths)).collect::<Vec<_>>();
+    let place = each(|word, paths| format!("`{word}` in {paths}")).join(", ");
+    let taken = each(|word, paths| format!("the word `{word}` out of {paths}")).join(", and ");
+    let partition = partition_of(words.first().map_or("", |(_, paths)| paths));
+    (!words.is_empty()).then(|| (place, format!("take {taken} on the {partition}")))
+}
+
+/// Raspberry Pi OS up to bookworm: a program in the place of init, and a script of the initramfs that acts wherever the command line has
+/// the letters `firstboot` in it (raspberrypi-sys-mods, `local-premount/firstboot`).
+fn first_boot_init(root: &dyn Tree, boot: Option<&Boot>, lines: &[CommandLine]) -> Result<Option<Grower>> {
     const PROGRAMS: [&str; 2] = ["usr/lib/raspberrypi-sys-mods/firstboot", "usr/lib/raspi-config/init_resize.sh"];
-    let is_word =
+    let script = script_place(root, boot, "local-premount/firstboot")?;
+    let is_program =
         |word: &str| word.strip_prefix("init=").is_some_and(|init| PROGRAMS.contains(&init.trim_start_matches('/')));
-    let program = root.first_of(&PROGRAMS)?;
+    let words = on_lines(lines, |word| is_program(word) || (script.is_some() && word.contains("firstboot")));
+    let program = root.first_of(&PROGRAMS)?.map(|program| format!("/{program}"));
     let grower = |place: String, state, why: String, remedy: String| Grower {
         name: "Raspberry Pi OS' first boot".to_owned(),
         place,
@@ -88,19 +107,22 @@ fn first_boot_init(root: &dyn Tree, lines: &[CommandLine]) -> Result<Option<Grow
         why,
         remedy,
     };
-    Ok(match on_lines(lines, is_word) {
-        Some((word, paths)) => {
-            let remedy = format!("take the word `{word}` out of {paths} on the boot partition");
-            Some(grower(format!("`{word}` in {paths}"), State::Armed, "the word is there".to_owned(), remedy))
-        }
-        None => program.map(|program| {
-            let why = "no command line names it as init";
-            grower(format!("/{program}"), State::Disarmed, why.to_owned(), "nothing is to be done".to_owned())
+    let why = if script.is_some() && words.iter().any(|(word, _)| !is_program(word)) {
+        "a script of the initramfs acts on any command line that has `firstboot` in it"
+    } else {
+        "the word is there"
+    };
+    Ok(match told(&words) {
+        Some((place, remedy)) => Some(grower(place, State::Armed, why.to_owned(), remedy)),
+        None => program.or(script).map(|place| {
+            let why = "no command line asks for it";
+            grower(place, State::Disarmed, why.to_owned(), "nothing is to be done".to_owned())
         }),
     })
 }
 
-/// Raspberry Pi OS from trixie on: a bare word, on which a script of the initramfs acts.
+/// Raspberry Pi OS from trixie on: a script of the initramfs that acts on any word that begins with `resize` (raspberrypi-sys-mods,
+/// `local-premount/resize_early`). Where the script was not found, it is the bare word that stock images have.
 fn resize_word(root: &dyn Tree, boot: Option<&Boot>, lines: &[CommandLine]) -> Result<Option<Grower>> {
     let script = script_place(root, boot, "local-premount/resize_early")?;
     let grower = |place: String, state, why: &str, remedy: String| Grower {
@@ -111,11 +133,14 @@ fn resize_word(root: &dyn Tree, boot: Option<&Boot>, lines: &[CommandLine]) -> R
         why: why.to_owned(),
         remedy,
     };
-    Ok(match on_lines(lines, |word| word == "resize") {
-        Some((_, paths)) => {
-            let remedy = format!("take the word `resize` out of {paths} on the boot partition");
-            Some(grower(format!("`resize` in {paths}"), State::Armed, "the word is there", remedy))
-        }
+    let words = on_lines(lines, |word| word == "resize" || (script.is_some() && word.starts_with("resize")));
+    let why = if words.iter().any(|(word, _)| *word != "resize") {
+        "a script of the initramfs acts on any word that begins with `resize`"
+    } else {
+        "the word is there"
+    };
+    Ok(match told(&words) {
+        Some((place, remedy)) => Some(grower(place, State::Armed, why, remedy)),
         None => script.map(|place| {
             let why = "the word `resize` is on no command line";
             grower(place, State::Disarmed, why, "nothing is to be done".to_owned())
@@ -127,7 +152,7 @@ fn resize_word(root: &dyn Tree, boot: Option<&Boot>, lines: &[CommandLine]) -> R
 fn script_place(root: &dyn Tree, boot: Option<&Boot>, script: &str) -> Result<Option<String>> {
     let all = boot.map_or(&[][..], |boot| &boot.initramfs);
     if let Some(initramfs) = all.iter().find(|one| one.growers.iter().any(|found| found == script)) {
-        return Ok(Some(format!("scripts/{script} in {} on the boot partition", initramfs.path)));
+        return Ok(Some(format!("scripts/{script} in {} on the {}", initramfs.path, partition_of(&initramfs.path))));
     }
     for directory in ["usr/share/initramfs-tools/scripts", "etc/initramfs-tools/scripts"] {
         let path = format!("{directory}/{script}");
@@ -191,7 +216,8 @@ struct GrowingUnit {
 }
 
 const UNITS: [GrowingUnit; 3] = [
-    GrowingUnit { unit: "rpi-resize.service", name: "Raspberry Pi OS' rpi-resize", switch: None, fills: false },
+    // It only pulls in systemd-growfs-root.service; the partition was grown in the initramfs (raspberrypi-sys-mods).
+    GrowingUnit { unit: "rpi-resize.service", name: "Raspberry Pi OS' rpi-resize", switch: None, fills: true },
     GrowingUnit {
         unit: "armbian-resize-filesystem.service",
         name: "Armbian's resizing",
@@ -223,7 +249,8 @@ fn by_unit(root: &dyn Tree, known: &GrowingUnit) -> Result<Option<Grower>> {
     };
     let remedy = match known.switch {
         Some(switch) => format!("make an empty file /{switch} in the root partition"),
-        None => format!("run `systemctl disable {script}` in a chroot of the image"),
+        // The presets that a first boot applies (systemd.preset(5)) can enable again what is only disabled.
+        None => format!("run `systemctl mask {script}` in a chroot of the image"),
     };
     Ok(Some(Grower { name: known.name.to_owned(), place, when: When::Unit, state, why, remedy }))
 }
@@ -261,10 +288,16 @@ fn repart(root: &dyn Tree) -> Result<Option<Grower>> {
     }))
 }
 
+/// The first directory with a definition that counts: a file takes the place of one of the same name in a later directory.
 fn definitions(root: &dyn Tree) -> Result<Option<&'static str>> {
-    for directory in ["etc/repart.d", "usr/lib/repart.d"] {
-        if root.list(directory)?.iter().any(|name| name.ends_with(".conf")) {
-            return Ok(Some(directory));
+    let mut masked = BTreeSet::new();
+    for directory in ["etc/repart.d", "usr/local/lib/repart.d", "usr/lib/repart.d"] {
+        for name in root.list(directory)?.into_iter().filter(|name| name.ends_with(".conf")) {
+            if is_mask(root, &join(directory, &name))? {
+                masked.insert(name);
+            } else if !masked.contains(&name) {
+                return Ok(Some(directory));
+            }
         }
     }
     Ok(None)

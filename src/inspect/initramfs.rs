@@ -52,7 +52,8 @@ fn archives(file: &mut dyn BufRead, names: &mut BTreeSet<String>, may_be_packed:
             [b'0', ..] => archive(file, names)?,
             _ if may_be_packed => {
                 let packing = packing::of(head);
-                ensure!(packing != Packing::None, "it is packed by something other than xz, zstd and gzip");
+                let other = packing::other(head).map_or("packed by something else", |(what, _)| what);
+                ensure!(packing != Packing::None, "it is {other}, and only xz, zstd and gzip are unpacked here");
                 let unpacked = packing::unpacked(packing, file)?;
                 return archives(&mut BufReader::new(unpacked.take(MOST)), names, false);
             }
@@ -149,7 +150,7 @@ pub mod tests {
         cpio[NAME_SIZE] = b'x';
         for (bytes, message) in [
             (&b""[..], "there is no archive in it"),
-            (b"\x02\x21\x4c\x18 lz4", "packed by something other"),
+            (b"\x02\x21\x4c\x18 lz4", "packed by lz4, and only"),
             (&whole[..whole.len() - 9], ""),
             (&whole[..100], "reading an entry"),
             (&cpio, "no number"),

@@ -6,7 +6,9 @@
 //! everything that is in such trees, and [`obstacles`] judges it.
 
 mod boot;
+mod boot_directory;
 mod cloud;
+mod config_txt;
 pub mod ext4;
 pub mod fat;
 mod growers;
@@ -19,11 +21,12 @@ mod system;
 mod text;
 pub mod tree;
 
-use crate::Exit;
+use crate::filesystem::ext2::UnknownFeature;
 use crate::output::{escaped, print};
 use crate::picture::{Card, SegmentKind};
 use crate::table::{self, Defect, Partition, Table};
 use crate::units::{Bytes, Lba};
+use crate::{Exit, plan};
 use anyhow::{Context, Result, anyhow, bail};
 use boot::Boot;
 use ext4::Ext4;
@@ -144,14 +147,17 @@ pub fn inspect(path: &Path) -> Result<Inspection> {
         None => None,
     };
     let boot = fat.as_ref().map(|(number, fat)| (*number, fat as &dyn Tree));
-    let findings = look(&root_tree, boot, &partitions)
+    for held in partitions.iter_mut().filter(|held| held.number != root_number) {
+        held.placeholder = held.placeholder || (is_ours(held) && opened(held.number).is_ok_and(|tree| tree.is_empty()));
+    }
+    let findings = look((root_number, &root_tree), boot, &partitions)
         .with_context(|| format!("the file systems of {} cannot be read to the end; {AGAIN}", path.display()))?;
     let root = root(&root_tree, root_number, &table).with_context(damaged(root_number))?;
     let mut inspection = Inspection {
         image: shown.to_string(),
         packing: source.packing,
         length: source.length,
-        free_slot: obstacles::free_slot(&table),
+        free_slot: obstacles::free_slot(&table, &partitions),
         table,
         partitions,
         root,
@@ -162,19 +168,26 @@ pub fn inspect(path: &Path) -> Result<Inspection> {
     Ok(inspection)
 }
 
-/// What is in the trees of an image. `boot` has the number of its partition. Pure.
+/// What is in the trees of an image, each with the number of its partition. Where there is no boot partition, root's own /boot is looked at.
+/// Pure.
 ///
 /// # Errors
 /// Something that is there cannot be read.
-pub fn look(root: &dyn Tree, boot: Option<(u32, &dyn Tree)>, partitions: &[Held]) -> Result<Findings> {
-    let system = system::look(root).context("looking at the root partition")?;
+pub fn look(root: (u32, &dyn Tree), boot: Option<(u32, &dyn Tree)>, partitions: &[Held]) -> Result<Findings> {
+    let (root_number, root) = root;
+    let mut system = system::look(root).context("looking at the root partition")?;
     let found = match boot {
         Some((number, tree)) => {
             Some(boot::look(tree, number, partitions).with_context(|| format!("looking at boot partition {number}"))?)
         }
-        None => None,
+        None => boot_directory::look(root, root_number, partitions).context("looking at /boot")?,
     };
-    let growers = growers::look(root, boot.map(|(_, tree)| tree).zip(found.as_ref())).context("looking for growers")?;
+    let tree = boot.map_or(root, |(_, tree)| tree);
+    let growers = growers::look(root, found.as_ref().map(|found| (tree, found))).context("looking for growers")?;
+    if let Some(cloud_init) = &mut system.cloud_init {
+        let lines = found.as_ref().map_or(&[][..], |found| &found.command_lines);
+        cloud_init.disabled = cloud::disabled(root, lines)?.is_some();
+    }
     let fstab = root.text("etc/fstab", system::TEXT)?.unwrap_or_default();
     Ok(Findings { system, boot: found, fstab: mounts(&fstab, partitions), growers })
 }
@@ -252,8 +265,21 @@ fn about(path: &Path, length: Bytes, defect: &Defect) -> String {
 fn opened(path: &Path, source: &Source, table: &Table, number: u32) -> Result<Ext4> {
     let found = table.partitions.iter().find(|partition| partition.number == number);
     let (start, _) = partition::extent(table, found.with_context(|| format!("there is no partition {number}"))?);
-    Ext4::open(&path_of(&source.file), start)
-        .with_context(|| format!("the file system on partition {number} of {} cannot be read; {AGAIN}", path.display()))
+    Ext4::open(&path_of(&source.file), start).map_err(|error| {
+        let place = format!("the file system on partition {number} of {}", path.display());
+        if error.is::<UnknownFeature>() {
+            return anyhow!(
+                "{place} has a feature that burnonce does not know, for a newer mke2fs made it; \
+                 use an image whose root has none, or a newer burnonce"
+            );
+        }
+        error.context(format!("{place} cannot be read; {AGAIN}"))
+    })
+}
+
+/// Whether it has the label of the upper.
+fn is_ours(held: &Held) -> bool {
+    held.content == Content::Ext && held.label.as_deref() == Some(plan::LABEL)
 }
 
 /// A path for an open file, whether it has a name or not: libext2fs wants one.

@@ -1,13 +1,15 @@
 //! What stands in the way of burnonce on an image, and what to do about it. Pure.
 
-use super::boot::{CommandLine, Used};
 use super::growers::{State, When};
-use super::partition::Target;
-use super::system::{Burnonce, Generator, System};
-use super::{Findings, Inspection};
+use super::partition::{self, Held, Target};
+use super::system::{Burnonce, Convert, Generator, System};
+use super::{Findings, Inspection, Mount};
 use crate::overlay::Configuration;
-use crate::table::{Scheme, Table};
+use crate::plan::behind_root;
+use crate::table::{Partition, Scheme, Table};
 use serde::Serialize;
+
+mod boot;
 
 /// One thing that stands in the way.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -26,12 +28,15 @@ fn obstacle(found: impl Into<String>, remedy: impl Into<String>) -> Obstacle {
 pub fn of(image: &Inspection) -> Vec<Obstacle> {
     let mut found = Vec::new();
     found.extend(generator(&image.findings));
-    found.extend(table(&image.table, image.root.partition));
+    found.extend(table(image));
     found.extend(root(image));
     found.extend(configuration(&image.findings.system.burnonce));
     found.extend(growers(&image.findings));
-    found.extend(command_lines(image));
+    found.extend(boot::command_lines(image));
+    found.extend(boot::initramfs(image));
+    found.extend(image.findings.fstab.iter().filter_map(|mount| fstab(image, mount)));
     found.extend(installation(&image.findings.system));
+    found.extend(convert(&image.findings.system.burnonce));
     if image.findings.system.has_machine_id {
         found.push(obstacle(
             "/etc/machine-id holds an id, which every card burned from this image would have; the image was booted before",
@@ -51,25 +56,33 @@ fn generator(findings: &Findings) -> Option<Obstacle> {
     }
 }
 
-/// The first free slot of a table.
-pub fn free_slot(table: &Table) -> Option<u32> {
-    (1..=table.slots).find(|number| table.partitions.iter().all(|partition| partition.number != *number))
+/// The number of the placeholder that makes way for the upper. Of two, neither does.
+pub fn placeholder(partitions: &[Held]) -> Option<u32> {
+    let mut found = partitions.iter().filter(|held| held.placeholder).map(|held| held.number);
+    found.next().filter(|_| found.next().is_none())
 }
 
-fn table(table: &Table, root: u32) -> Vec<Obstacle> {
-    let mut found = Vec::new();
-    if free_slot(table).is_none() {
+/// The first slot of a table that is free, or that a placeholder has.
+pub fn free_slot(table: &Table, partitions: &[Held]) -> Option<u32> {
+    let makes_way = placeholder(partitions);
+    let is_taken = |number| table.partitions.iter().any(|partition| partition.number == number);
+    (1..=table.slots).find(|number| Some(*number) == makes_way || !is_taken(*number))
+}
+
+fn table(image: &Inspection) -> Vec<Obstacle> {
+    let (table, mut found) = (&image.table, Vec::new());
+    if free_slot(table, &image.partitions).is_none() {
         let kind = if matches!(table.scheme, Scheme::Mbr { .. }) { "MBR" } else { "GPT" };
         found.push(obstacle(
             format!("all {} slots of the {kind} partition table are taken: there is none for the upper", table.slots),
             "use an image with fewer partitions",
         ));
     }
-    let end = table.partitions.iter().find(|partition| partition.number == root).map(|partition| partition.start);
-    for behind in table.partitions.iter().filter(|partition| Some(partition.start) > end) {
+    let makes_way = placeholder(&image.partitions);
+    for Partition { number, .. } in behind_root(table, image.root.partition).filter(|p| Some(p.number) != makes_way) {
         found.push(obstacle(
-            format!("partition {} lies behind root, where the upper goes, and burnonce leaves what it did not make alone", behind.number),
-            "use an image with root as its last partition; on a node, `burnonce repartition --use N` gives such a partition up",
+            format!("partition {number} lies behind root, where the upper goes, and burnonce leaves what it did not make alone"),
+            format!("use an image with root as its last partition; on a node, `burnonce repartition --use {number}` gives this one up"),
         ));
     }
     found
@@ -95,7 +108,8 @@ fn root(image: &Inspection) -> Vec<Obstacle> {
             "use an image that was shut down in order, or run `e2fsck -p` on a copy and inspect that",
         ));
     }
-    if root.sealed {
+    // One without a configuration is unsealed by the conversion.
+    if root.sealed && matches!(image.findings.system.burnonce.configuration, Configuration::Complete(_)) {
         let remedy =
             "begin with the image as it was published: this one was read out of a card that burnonce had converted";
         found.push(obstacle("the root file system is sealed: no kernel mounts it for writing", remedy));
@@ -140,53 +154,31 @@ fn growers(findings: &Findings) -> Vec<Obstacle> {
         .collect()
 }
 
-/// Words that change what root is.
-fn command_lines(image: &Inspection) -> Vec<Obstacle> {
-    let Some(boot) = &image.findings.boot else {
-        let found =
-            "no partition holds a FAT file system: the kernel command line and what is in the initramfs are not known";
-        return vec![obstacle(found, "use an image for a Raspberry Pi, which has its firmware on such a partition")];
-    };
-    if boot.command_lines.is_empty() {
-        let found = format!("partition {} has no cmdline.txt: the kernel command line is not known", boot.partition);
-        return vec![obstacle(found, "use an image for a Raspberry Pi")];
+/// A line of /etc/fstab that leads to no partition of the image, or to the one that burnonce is to make.
+fn fstab(image: &Inspection, mount: &Mount) -> Option<Obstacle> {
+    let has = |option: &str| mount.options.split(',').any(|one| one == option);
+    let Mount { source, directory, .. } = mount;
+    let out = "take that line out in the root partition, or write `noauto` into its fourth field";
+    if has("noauto") {
+        return None;
     }
-    let used = boot.command_lines.iter().filter(|line| line.used != Used::Never);
-    used.flat_map(|line| words(line, image.root.partition)).collect()
-}
-
-fn words(line: &CommandLine, root: u32) -> Vec<Obstacle> {
-    let (path, mut found) = (&line.path, Vec::new());
-    let take_out = |word: &str| format!("take the word `{word}` out of {path} on the boot partition");
-    let name = line.root.as_deref().unwrap_or_default();
-    match line.target {
-        Target::Nothing => found.push(obstacle(
-            format!("`root={name}` in {path} names no partition of this image"),
-            format!("write there what the root partition is called: `root=` and its label, UUID or PARTUUID, as listed above for partition {root}"),
-        )),
-        Target::Partition(number) if number != root => found.push(obstacle(
-            format!("`root={name}` in {path} names partition {number}, and the root file system was found on partition {root}"),
-            format!("let it name partition {root}"),
-        )),
-        _ => {}
+    if partition::is_upper(source, &image.table, image.free_slot) {
+        let what =
+            format!("`{source}` in /etc/fstab is what the upper will be called: it would be mounted on {directory}");
+        return Some(obstacle(what, out));
     }
-    for word in line.words() {
-        match word {
-            "rw" => found.push(obstacle(
-                format!("`rw` in {path} has root mounted writable from the start: something may write to the image before burnonce runs"),
-                take_out(word),
-            )),
-            "burnonce=off" => {
-                found.push(obstacle(format!("`burnonce=off` in {path} keeps burnonce from doing anything"), take_out(word)));
-            }
-            _ if word.starts_with("overlayroot=") || word.starts_with("rd.overlay") => {
-                let what = format!("`{word}` in {path} configures an overlay, and counts before burnonce's configuration");
-                found.push(obstacle(what, take_out(word)));
-            }
-            _ => {}
-        }
+    if mount.target != Target::Nothing {
+        return None;
     }
-    found
+    if directory == "/" {
+        let what = format!("`{source}` in /etc/fstab (/) names no partition of this image");
+        return Some(obstacle(what, format!("let it name partition {}", image.root.partition)));
+    }
+    (!has("nofail")).then(|| {
+        let what =
+            format!("`{source}` in /etc/fstab ({directory}) names no partition of this image: a boot waits for it");
+        obstacle(what, out)
+    })
 }
 
 /// What installing burnonce has to do still.
@@ -208,4 +200,18 @@ fn installation(system: &System) -> Option<Obstacle> {
             remedy,
         )
     })
+}
+
+fn convert(burnonce: &Burnonce) -> Option<Obstacle> {
+    match &burnonce.convert {
+        Convert::On => None,
+        Convert::Off => Some(obstacle(
+            "`convert: false` is in /etc/burnonce.yaml: no boot converts",
+            "take that line out in the root partition",
+        )),
+        Convert::Mistake(mistake) => Some(obstacle(
+            format!("with a mistake in its configuration burnonce converts nothing: {mistake}"),
+            "correct that file in the root partition",
+        )),
+    }
 }

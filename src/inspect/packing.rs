@@ -1,6 +1,6 @@
 //! What an image, or an initramfs, is packed by: told by its first bytes, and undone.
 
-use flate2::bufread::MultiGzDecoder;
+use flate2::bufread::GzDecoder;
 use liblzma::stream::{Action, Error, MtStreamBuilder, Status, Stream};
 use serde::Serialize;
 use std::fmt;
@@ -56,6 +56,9 @@ pub fn of(head: &[u8]) -> Packing {
 pub fn other(head: &[u8]) -> Option<(&'static str, &'static str)> {
     Some(match head {
         [b'P', b'K', 3, 4, ..] => ("a zip archive", "unpack it with `unzip`, and give the .img file that was in it"),
+        [0x02, 0x21, 0x4C, 0x18, ..] | [0x04, 0x22, 0x4D, 0x18, ..] => ("packed by lz4", "unpack it with `unlz4`"),
+        // It has no magic number: the settings that are usual, and a length that is not given.
+        [0x5D, 0, 0, _, _, 0xFF, 0xFF, 0xFF, 0xFF, ..] => ("packed by lzma", "unpack it with `unlzma`"),
         [b'B', b'Z', b'h', ..] => ("packed by bzip2", "unpack it with `bunzip2`"),
         [b'7', b'z', 0xBC, 0xAF, ..] => {
             ("a 7z archive", "unpack it with `7z x`, and give the .img file that was in it")
@@ -77,7 +80,7 @@ pub fn other(head: &[u8]) -> Option<(&'static str, &'static str)> {
 pub fn unpacked<'r>(packing: Packing, packed: impl BufRead + 'r) -> io::Result<Box<dyn Read + 'r>> {
     Ok(match packing {
         Packing::None => Box::new(packed),
-        Packing::Gzip => Box::new(MultiGzDecoder::new(packed)),
+        Packing::Gzip => Box::new(Gzip { member: Some(GzDecoder::new(packed)) }),
         Packing::Zstd => {
             let mut zstd = zstd::stream::read::Decoder::with_buffer(packed)?;
             zstd.window_log_max(ZSTD_WINDOW)?;
@@ -104,6 +107,39 @@ fn said(error: &Error) -> String {
         Error::Format => "it goes on with something that is not xz".to_owned(),
         Error::Options => "it needs a newer xz".to_owned(),
         other => other.to_string(),
+    }
+}
+
+/// Unpacks gzip: one member after the other, and zeros that pad them out, as `gzip` itself does.
+struct Gzip<R> {
+    /// `None` where all was read.
+    member: Option<GzDecoder<R>>,
+}
+
+impl<R: BufRead> Read for Gzip<R> {
+    fn read(&mut self, room: &mut [u8]) -> io::Result<usize> {
+        if room.is_empty() {
+            return Ok(0);
+        }
+        loop {
+            let Some(member) = &mut self.member else { return Ok(0) };
+            let given = member.read(room)?;
+            if given > 0 {
+                return Ok(given);
+            }
+            let Some(mut packed) = self.member.take().map(GzDecoder::into_inner) else { return Ok(0) };
+            loop {
+                let zeros = packed.fill_buf()?.iter().take_while(|byte| **byte == 0).count();
+                if zeros == 0 {
+                    break;
+                }
+                packed.consume(zeros);
+            }
+            if packed.fill_buf()?.is_empty() {
+                return Ok(0);
+            }
+            self.member = Some(GzDecoder::new(packed));
+        }
     }
 }
 
@@ -176,6 +212,11 @@ mod tests {
         assert_eq!(other(&tar).map(|(what, _)| what), Some("a tar archive"));
         assert_eq!(other(b"PK\x03\x04").map(|(what, _)| what), Some("a zip archive"));
         assert_eq!(other(&[0; HEAD]), None);
+        for (head, what) in
+            [(&b"\x02\x21\x4C\x18"[..], "packed by lz4"), (b"]\0\0\x80\0\xFF\xFF\xFF\xFF", "packed by lzma")]
+        {
+            assert_eq!(other(head).map(|(what, _)| what), Some(what));
+        }
     }
 
     fn packed(packing: Packing, content: &[u8]) -> Vec<u8> {
@@ -223,7 +264,10 @@ mod tests {
             let error = unpack(&damaged).unwrap_err();
             assert_ne!(error.kind(), ErrorKind::UnexpectedEof, "{packing}: {error}");
         }
-        let padded = [packed(Packing::Xz, b"one"), vec![0; 8], packed(Packing::Xz, b"two")].concat();
-        assert_eq!(unpack(&padded).unwrap(), b"onetwo");
+        for packing in [Packing::Xz, Packing::Gzip] {
+            let padded = [packed(packing, b"one"), vec![0; 8], packed(packing, b"two"), vec![0; 40]].concat();
+            assert_eq!(unpack(&padded).unwrap(), b"onetwo", "{packing}");
+        }
+        assert!(unpack(&[packed(Packing::Gzip, b"one"), b"two".to_vec()].concat()).is_err());
     }
 }

@@ -2,14 +2,15 @@
 
 use super::fat::Fat;
 use crate::filesystem::ext2::{Facts, SUPERBLOCK_OFFSET, SUPERBLOCK_SIZE};
+use crate::plan;
 use crate::table::{Partition, Scheme, Table};
 use anyhow::{Context, Result};
 use serde::Serialize;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 
-/// How much of a partition is read to tell what it holds, in bytes: Btrfs has its superblock at 64 KiB.
-const HEAD: u64 = 66 << 10;
+/// How much of a partition is read to tell what it holds, in bytes: as much as is zero where `plan` takes it for blank.
+const HEAD: u64 = 1 << 20;
 
 /// What a partition holds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -22,6 +23,8 @@ pub struct Held {
     pub uuid: Option<String>,
     /// As Linux has it on an MBR: the disk's signature and the number. A GPT keeps another, which is not read.
     pub partuuid: Option<String>,
+    /// It is empty and called `burnonce`: the image builder's placeholder for the upper.
+    pub placeholder: bool,
 }
 
 /// What kind of content that is.
@@ -78,7 +81,10 @@ pub fn look(file: &File, table: &Table, partition: &Partition) -> Result<Held> {
         _ => (None, None),
     };
     let label = label.filter(|label| !label.is_empty());
-    Ok(Held { number: partition.number, content, label, uuid, partuuid: partuuid(table, partition.number) })
+    // Whether an ext4 is empty is seen where it is opened.
+    let placeholder = content == Content::Blank && partition.name.as_deref() == Some(plan::LABEL);
+    let (number, partuuid) = (partition.number, partuuid(table, partition.number));
+    Ok(Held { number, content, label, uuid, partuuid, placeholder })
 }
 
 /// Where a partition begins and how long it is, in bytes.
@@ -141,6 +147,38 @@ pub fn named(name: &str, partitions: &[Held]) -> Target {
         Some(held) => Target::Partition(held.number),
         None => Target::Nothing,
     };
+    // Of other file systems neither label nor UUID is read.
+    let is_closed = |held: &Held| !matches!(held.content, Content::Fat | Content::Ext | Content::Blank);
+    let any_closed = partitions.iter().any(|held| is_closed(held) && held.uuid.is_none());
+    let read = |target| if target == Target::Nothing && any_closed { Target::NotTold } else { target };
+    let (kind, value) = tag(name);
+    let is = |held: &Option<String>| held.as_ref().is_some_and(|held| held.eq_ignore_ascii_case(value));
+    match kind.as_str() {
+        "LABEL" => read(found(&|held| held.label.as_deref() == Some(value))),
+        "UUID" => read(found(&|held| is(&held.uuid))),
+        "PARTUUID" if partitions.iter().all(|held| held.partuuid.is_some()) => found(&|held| is(&held.partuuid)),
+        "/dev" => match number(value) {
+            Some(number) => found(&|held| held.number == number),
+            None => Target::NotTold,
+        },
+        _ => Target::NotTold,
+    }
+}
+
+/// Whether `name` means the partition that burnonce makes in the slot `free`: by its label, its number, or as an MBR's PARTUUID.
+pub fn is_upper(name: &str, table: &Table, free: Option<u32>) -> bool {
+    let (kind, value) = tag(name);
+    match kind.as_str() {
+        // As it names it on a GPT, too.
+        "LABEL" | "PARTLABEL" => value == plan::LABEL,
+        "PARTUUID" => free.and_then(|slot| partuuid(table, slot)).is_some_and(|id| id.eq_ignore_ascii_case(value)),
+        "/dev" => free.is_some() && number(value) == free,
+        _ => false,
+    }
+}
+
+/// A name in two: `LABEL` and `writable` of `LABEL=writable` and of `/dev/disk/by-label/writable`; `/dev` and the whole of another device.
+fn tag(name: &str) -> (String, &str) {
     let name = name.trim_matches('"');
     let (kind, value) = match name.strip_prefix("/dev/disk/by-").and_then(|rest| rest.split_once('/')) {
         Some((kind, value)) => (kind.to_uppercase(), value),
@@ -149,18 +187,7 @@ pub fn named(name: &str, partitions: &[Held]) -> Target {
             None => ("/dev".to_owned(), name),
         },
     };
-    let value = value.trim_matches('"');
-    let is = |held: &Option<String>| held.as_ref().is_some_and(|held| held.eq_ignore_ascii_case(value));
-    match kind.as_str() {
-        "LABEL" => found(&|held| held.label.as_deref() == Some(value)),
-        "UUID" => found(&|held| is(&held.uuid)),
-        "PARTUUID" if partitions.iter().all(|held| held.partuuid.is_some()) => found(&|held| is(&held.partuuid)),
-        "/dev" => match number(value) {
-            Some(number) => found(&|held| held.number == number),
-            None => Target::NotTold,
-        },
-        _ => Target::NotTold,
-    }
+    (kind, value.trim_matches('"'))
 }
 
 /// The number in the name of a partition's device: 2 of `/dev/mmcblk0p2` and of `/dev/sda2`.
@@ -187,6 +214,7 @@ mod tests {
             label: Some(label.to_owned()),
             uuid: Some(uuid.to_owned()),
             partuuid: Some(format!("5a6b7c8d-0{number}")),
+            placeholder: false,
         };
         let partitions = [held(1, "bootfs", "1234-ABCD"), held(2, "rootfs", "0a1b2c3d-0000-0000-0000-000000000000")];
         for (name, target) in [
@@ -213,6 +241,8 @@ mod tests {
         }
         let gpt = [Held { partuuid: None, ..partitions[0].clone() }];
         assert_eq!(named("PARTUUID=5a6b7c8d-01", &gpt), Target::NotTold);
+        let swap = [Held { content: Content::Other("swap"), uuid: None, ..partitions[0].clone() }];
+        assert_eq!(named("UUID=0a1b2c3d-0000-0000-0000-000000000000", &swap), Target::NotTold);
     }
 
     #[test]

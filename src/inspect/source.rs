@@ -28,14 +28,22 @@ pub struct Source {
 /// It is no image, cannot be read, was cut short or is damaged; there is no room to unpack it. The message says what to do.
 pub fn open(path: &Path) -> Result<Source> {
     let shown = path.display();
+    ensure!(
+        path != Path::new("-"),
+        "an image is not read from standard input, for it is read in any order; name a file (`./-` is one of that name)"
+    );
     let metadata = match fs::metadata(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => bail!("{shown} is not there; check the name"),
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => bail!("{}", forbidden(path)),
         metadata => metadata.with_context(|| format!("looking at {shown}"))?,
     };
     let kind = metadata.file_type();
     ensure!(!kind.is_dir(), "{shown} is a directory; name the image file itself");
     ensure!(kind.is_file() || kind.is_block_device(), "{shown} is no file; name an image file");
-    let mut file = File::open(path).with_context(|| format!("opening {shown}"))?;
+    let mut file = match File::open(path) {
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => bail!("{}", forbidden(path)),
+        opened => opened.with_context(|| format!("opening {shown}"))?,
+    };
     let mut head = Vec::new();
     let reading = || format!("reading {shown}");
     (&file).take(packing::HEAD as u64).read_to_end(&mut head).with_context(reading)?;
@@ -49,6 +57,10 @@ pub fn open(path: &Path) -> Result<Source> {
     file.rewind().with_context(reading)?;
     let (into, length) = unpack(path, &file, packing)?;
     Ok(Source { file: into, length: Bytes(length), packing })
+}
+
+fn forbidden(path: &Path) -> String {
+    format!("you may not read {}; run this with sudo, or name a copy that you can read", path.display())
 }
 
 /// Whether something that begins so may be a disk: the two bytes at the end of the first sector are those of any partition table.
@@ -126,5 +138,18 @@ fn damaged(image: &Path, packing: Packing, error: &std::io::Error) -> anyhow::Er
             anyhow!("{image} is cut short: its {packing} data end before they are complete; {again}")
         }
         _ => anyhow!("{image} cannot be unpacked: its {packing} data are damaged ({error}); {again}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_may_not_be_read_is_told_with_a_remedy() {
+        let text = forbidden(Path::new("/dev/sdx"));
+        assert_eq!(text, "you may not read /dev/sdx; run this with sudo, or name a copy that you can read");
+        let text = open(Path::new("-")).unwrap_err().to_string();
+        assert!(text.starts_with("an image is not read from standard input"), "{text}");
     }
 }

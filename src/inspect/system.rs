@@ -1,6 +1,7 @@
 //! What system the root of an image holds, and what of it burnonce has to do with. Pure: it looks at a [`Tree`].
 
 use super::tree::{Node, Tree, join};
+use crate::config::{self, Config};
 use crate::overlay::{self, Configuration};
 use anyhow::{Context, Result};
 use serde::Serialize;
@@ -79,13 +80,27 @@ pub struct Burnonce {
     pub armed: bool,
     /// What `/etc/overlayroot*.conf` says.
     pub configuration: Configuration,
+    /// What `/etc/burnonce.yaml` says of converting.
+    pub convert: Convert,
+}
+
+/// Whether a boot is to convert.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Convert {
+    /// It is, as where there is no configuration.
+    On,
+    /// `convert: false`.
+    Off,
+    /// There is this mistake in the configuration, and with one nothing is converted.
+    Mistake(String),
 }
 
 /// cloud-init in the image.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct CloudInit {
     pub version: Option<String>,
-    /// `/etc/cloud/cloud-init.disabled` is there.
+    /// The kernel command line says so, or `/etc/cloud/cloud-init.disabled` is there.
     pub disabled: bool,
 }
 
@@ -138,6 +153,7 @@ pub fn look(root: &dyn Tree) -> Result<System> {
             version: version("burnonce"),
             armed: unit(root, "burnonce.service")? == Unit::Enabled,
             configuration: configuration(root)?,
+            convert: convert(root)?,
         },
         cloud_init: has_cloud_init.then_some(cloud_init),
         has_machine_id: root.text("etc/machine-id", 64)?.is_some_and(|id| is_machine_id(id.trim())),
@@ -277,6 +293,15 @@ fn configuration(root: &dyn Tree) -> Result<Configuration> {
     Ok(Configuration::Absent)
 }
 
+fn convert(root: &dyn Tree) -> Result<Convert> {
+    let Some(content) = root.read(config::PATH, TEXT)? else { return Ok(Convert::On) };
+    Ok(match config::parse_bytes(&content) {
+        Ok(Config { convert: true, .. }) => Convert::On,
+        Ok(_) => Convert::Off,
+        Err(error) => Convert::Mistake(error.to_string()),
+    })
+}
+
 /// How systemd sees a unit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unit {
@@ -286,8 +311,17 @@ pub enum Unit {
     Disabled,
     /// Something wants it.
     Enabled,
-    /// It is a link to /dev/null.
+    /// It is a link to /dev/null, or empty.
     Masked,
+}
+
+/// Whether a file of systemd's takes the place of another and says nothing: a link to /dev/null, or an empty file.
+///
+/// # Errors
+/// Something on the way cannot be read.
+pub fn is_mask(root: &dyn Tree, path: &str) -> Result<bool> {
+    let is_link = root.link(path)? == Some(Node::Link("/dev/null".to_owned()));
+    Ok(is_link || root.read(path, 1)?.is_some_and(|content| content.is_empty()))
 }
 
 /// How systemd sees the unit `name` (systemd.unit(5)).
@@ -295,12 +329,13 @@ pub enum Unit {
 /// # Errors
 /// One of its directories cannot be read.
 pub fn unit(root: &dyn Tree, name: &str) -> Result<Unit> {
-    if root.link(&join(UNITS, name))? == Some(Node::Link("/dev/null".to_owned())) {
-        return Ok(Unit::Masked);
-    }
-    let mut is_there = root.has(&join(UNITS, name))?;
-    for directory in PACKAGED_UNITS {
-        is_there = is_there || root.has(&join(directory, name))?;
+    let mut is_there = false;
+    for directory in [UNITS].iter().chain(&PACKAGED_UNITS) {
+        let path = join(directory, name);
+        if !is_there && is_mask(root, &path)? {
+            return Ok(Unit::Masked);
+        }
+        is_there = is_there || root.has(&path)?;
     }
     if !is_there {
         return Ok(Unit::Missing);

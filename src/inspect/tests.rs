@@ -1,5 +1,7 @@
 //! Trees in memory, one for each row of images that people burn.
 
+mod doubts;
+
 use super::boot::Used;
 use super::growers::State;
 use super::obstacles::Obstacle;
@@ -63,7 +65,7 @@ fn ubuntu_ab() -> Image {
     let base = ubuntu("26.04", "resolute");
     Image {
         boot: Memory::default()
-            .file("config.txt", "[all]\nos_prefix=current/\n[tryboot]\nos_prefix=new/\n[pi5]\nos_prefix=other/\n")
+            .file("config.txt", "[all]\nos_prefix=current/\n[tryboot]\nos_prefix=new/\n[none]\nos_prefix=other/\n")
             .file("current/cmdline.txt", "console=tty1 root=LABEL=writable rootwait\n")
             .file("new/cmdline.txt", "console=tty1 root=LABEL=writable rootwait rw\n")
             .file("cmdline.txt", "left over"),
@@ -107,7 +109,7 @@ fn trixie() -> Image {
     let root = image
         .root
         .file("usr/share/initramfs-tools/scripts/local-premount/resize_early", "")
-        .file("usr/lib/systemd/system/rpi-resize.service", "")
+        .file("usr/lib/systemd/system/rpi-resize.service", "[Unit]\n")
         .symlink(
             "etc/systemd/system/multi-user.target.wants/rpi-resize.service",
             "/usr/lib/systemd/system/rpi-resize.service",
@@ -142,7 +144,7 @@ fn armbian() -> Image {
             .file("etc/os-release", os_release("Armbian 25.8.1 noble", "ubuntu", "24.04", "noble"))
             .file("etc/armbian-release", "BOARD=rpi4b\nVERSION=25.8.1\n")
             .file("var/lib/dpkg/status", status(&packages, "arm64"))
-            .file("usr/lib/systemd/system/armbian-resize-filesystem.service", "")
+            .file("usr/lib/systemd/system/armbian-resize-filesystem.service", "[Unit]\n")
             .symlink(
                 "etc/systemd/system/basic.target.wants/armbian-resize-filesystem.service",
                 "/usr/lib/systemd/system/armbian-resize-filesystem.service",
@@ -175,15 +177,16 @@ fn inspected(image: &Image) -> Inspection {
         label: Some(image.labels[number as usize - 1].to_owned()),
         uuid: Some(format!("00000000-0000-0000-0000-{number:012}")),
         partuuid: Some(format!("5a6b7c8d-{number:02}")),
+        placeholder: false,
     };
     let partitions = vec![held(1, Content::Fat), held(2, Content::Ext)];
-    let findings = look(&image.root, Some((1, &image.boot)), &partitions).unwrap();
+    let findings = look((2, &image.root), Some((1, &image.boot)), &partitions).unwrap();
     let room = Bytes(4 * GIB);
     let mut inspection = Inspection {
         image: "a.img".to_owned(),
         packing: Packing::None,
         length: Bytes(6 * GIB),
-        free_slot: obstacles::free_slot(&table),
+        free_slot: obstacles::free_slot(&table, &partitions),
         table,
         partitions,
         root: Root { partition: 2, size: Bytes(room.0 - MIB), room, clean: true, errors: false, sealed: false },
@@ -246,7 +249,7 @@ fn the_growers_of_each_distribution_are_found() {
     assert_eq!(growers_of(&inspected(&ubuntu("24.04", "noble"))), cloud);
     assert_eq!(growers_of(&inspected(&ubuntu_ab())), cloud);
     assert_eq!(growers_of(&inspected(&bookworm())), [(first, armed), (once, harmless)]);
-    assert_eq!(growers_of(&inspected(&trixie())), [(resize, armed), (rpi, armed)]);
+    assert_eq!(growers_of(&inspected(&trixie())), [(resize, armed), (rpi, harmless)]);
     assert_eq!(growers_of(&inspected(&debian())), [("Debian's rpi-resizerootfs", armed)]);
     assert_eq!(growers_of(&inspected(&armbian())), [("Armbian's resizing", armed)]);
 
@@ -254,7 +257,7 @@ fn the_growers_of_each_distribution_are_found() {
     let quiet = |image: Image, line: &str| Image { boot: image.boot.file("cmdline.txt", line), ..image };
     let bookworm = quiet(bookworm(), "root=PARTUUID=5a6b7c8d-02 rootwait");
     assert_eq!(growers_of(&inspected(&bookworm)), [(first, off), (once, harmless)]);
-    let mut trixie = quiet(trixie(), "root=PARTUUID=5a6b7c8d-02 rootwait resizes");
+    let mut trixie = quiet(trixie(), "root=PARTUUID=5a6b7c8d-02 rootwait noresize");
     trixie.root = trixie.root.symlink("etc/systemd/system/rpi-resize.service", "/dev/null");
     assert_eq!(growers_of(&inspected(&trixie)), [(resize, off), (rpi, off)]);
     let mut debian = debian();
@@ -264,7 +267,47 @@ fn the_growers_of_each_distribution_are_found() {
     armbian.root = armbian.root.file("root/.no_rootfs_resize", "");
     assert_eq!(growers_of(&inspected(&armbian)), [("Armbian's resizing", off)]);
     let initramfs = &inspected(&armbian).findings.boot.unwrap().initramfs[0];
-    assert!(initramfs.unreadable.as_ref().unwrap().contains("other than xz, zstd and gzip"), "{initramfs:?}");
+    assert!(
+        initramfs.unreadable.as_ref().unwrap().contains("packed by lz4, and only xz, zstd and gzip"),
+        "{initramfs:?}"
+    );
+}
+
+#[test]
+fn a_script_that_looks_for_letters_is_armed_by_any_word_that_has_them() {
+    let with = |image: Image, script: &str, line: &str| {
+        let boot = image.boot.file("initramfs8", initramfs::tests::made_of(&[script])).file("cmdline.txt", line);
+        Image { boot, ..image }
+    };
+    let armed = |image: &Image, word: &str, why: &str| {
+        let seen = inspected(image);
+        let grower = &seen.findings.growers[0];
+        assert_eq!((grower.state, grower.why.as_str()), (State::Armed, why));
+        let remedy = format!("take the word `{word}` out of cmdline.txt on the boot partition");
+        assert_eq!((&grower.remedy, &seen.obstacles[0].remedy), (&remedy, &remedy));
+    };
+    let script = "scripts/local-premount/firstboot";
+    let any = "a script of the initramfs acts on any command line that has `firstboot` in it";
+    armed(&with(bookworm(), script, "systemd.firstboot=off root=PARTUUID=5a6b7c8d-02"), "systemd.firstboot=off", any);
+    let init = "init=/usr/lib/raspberrypi-sys-mods/firstboot";
+    armed(&with(bookworm(), script, &format!("root=PARTUUID=5a6b7c8d-02 {init}")), init, "the word is there");
+    let both = inspected(&with(bookworm(), script, &format!("root=PARTUUID=5a6b7c8d-02 x=firstboot {init} {init}")));
+    assert_eq!(
+        both.obstacles[0].remedy,
+        format!(
+            "take the word `x=firstboot` out of cmdline.txt, and the word `{init}` out of cmdline.txt on the boot partition"
+        )
+    );
+    let without = inspected(&with(bookworm(), "init", "root=PARTUUID=5a6b7c8d-02 systemd.firstboot=off"));
+    assert_eq!(without.findings.growers[0].state, State::Disarmed);
+
+    let script = "scripts/local-premount/resize_early";
+    let any = "a script of the initramfs acts on any word that begins with `resize`";
+    armed(&with(trixie(), script, "root=PARTUUID=5a6b7c8d-02 resize2fs.x=1"), "resize2fs.x=1", any);
+    assert_eq!(
+        inspected(&trixie()).findings.growers[1].remedy,
+        "run `systemctl mask rpi-resize` in a chroot of the image"
+    );
 }
 
 #[test]
@@ -327,7 +370,7 @@ fn growers_that_no_stock_image_has_are_seen_too() {
     assert_eq!(growers_of(&inspected(&growroot)), [("cloud-initramfs-growroot", State::Armed)]);
     let disabled = Image { root: growroot.root.file("etc/growroot-disabled", ""), ..growroot };
     assert_eq!(growers_of(&inspected(&disabled)), [("cloud-initramfs-growroot", State::Disarmed)]);
-    let repart = with("usr/lib/systemd/system/systemd-repart.service", "");
+    let repart = with("usr/lib/systemd/system/systemd-repart.service", "[Unit]\n");
     assert_eq!(growers_of(&inspected(&repart)), []);
     let defined = Image { root: repart.root.file("etc/repart.d/50-root.conf", "[Partition]\nType=root\n"), ..repart };
     assert_eq!(growers_of(&inspected(&defined)), [("systemd-repart", State::Armed)]);
@@ -377,7 +420,6 @@ fn what_stands_in_the_way_is_named_with_a_remedy() {
         "partition 4 lies behind root",
         "the root file system has 5 GiB, and its partition only 4 GiB",
         "the root file system was not unmounted",
-        "the root file system is sealed",
         "an overlay that is not burnonce's is configured",
         "Debian's rpi-resizerootfs",
         "`root=LABEL=elsewhere` in cmdline.txt names no partition of this image",
@@ -401,7 +443,7 @@ fn prepared() -> Image {
     let root = image
         .root
         .file("var/lib/dpkg/status", status(&packages, "armhf"))
-        .file("usr/lib/systemd/system/burnonce.service", "")
+        .file("usr/lib/systemd/system/burnonce.service", "[Unit]\n")
         .symlink(
             "etc/systemd/system/sysinit.target.wants/burnonce.service",
             "/usr/lib/systemd/system/burnonce.service",
@@ -515,7 +557,8 @@ fn each_defect_of_a_table_is_told_of_the_image() {
 
 #[test]
 fn an_image_without_ext4_is_told_what_it_has() {
-    let held = |number: u32, content| Held { number, content, label: None, uuid: None, partuuid: None };
+    let held =
+        |number: u32, content| Held { number, content, label: None, uuid: None, partuuid: None, placeholder: false };
     for (content, text) in [
         (Content::Encrypted, "partition 2 of a.img is encrypted by LUKS"),
         (Content::Other("Btrfs"), "partition 2 of a.img holds Btrfs, and no partition holds an ext4"),

@@ -5,7 +5,7 @@ use super::growers::{Grower, State, When};
 use super::packing::Packing;
 use super::partition::Target;
 use super::system::{Generator, System};
-use super::{Inspection, Mount};
+use super::{Inspection, Mount, obstacles};
 use crate::console::wrap;
 use crate::output::escaped;
 use crate::overlay::Configuration;
@@ -36,7 +36,11 @@ impl fmt::Display for Inspection {
         let version = cloud_init.and_then(|cloud_init| cloud_init.version.as_deref());
         line(f, "cloud-init", installed(cloud_init.is_some(), version) + disabled)?;
         line(f, "root", self.root_line())?;
-        let slot = self.free_slot.map_or("none is free".to_owned(), |slot| format!("{slot} is free, for the upper"));
+        let slot = match (obstacles::placeholder(&self.partitions), self.free_slot) {
+            (Some(number), Some(slot)) => format!("{slot}, for the upper: partition {number} is a placeholder for it"),
+            (None, Some(slot)) => format!("{slot} is free, for the upper"),
+            (_, None) => "none is free".to_owned(),
+        };
         line(f, "slot", slot)?;
         self.names(f)?;
         if let Some(boot) = &self.findings.boot {
@@ -124,6 +128,7 @@ fn command_line_lines(f: &mut fmt::Formatter<'_>, command_line: &CommandLine) ->
     let used = match command_line.used {
         Used::Always => "",
         Used::Tried => " (in a boot that tries a new kernel)",
+        Used::Sometimes => " (on some boards)",
         Used::Never => " (not in use)",
     };
     line(f, "kernel", format_args!("{}{used}: {}", escaped(&command_line.path), escaped(&command_line.text)))?;
@@ -196,7 +201,9 @@ impl Inspection {
 
     fn obstacle_lines(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.obstacles.is_empty() {
-            return writeln!(f, "\nNothing stands in the way: a node that boots from this image converts itself.");
+            let text = "Nothing was found that stands in the way; `burnonce plan` on the node has the last word";
+            writeln!(f)?;
+            return paragraph(f, "", text);
         }
         writeln!(f, "\nWhat stands in the way of burnonce on this image:")?;
         for (index, obstacle) in self.obstacles.iter().enumerate() {

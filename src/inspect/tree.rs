@@ -2,7 +2,7 @@
 //!
 //! Links are followed here, inside of the tree alone: the target `/etc/x` means the tree's `etc/x`, and no `..` leads out of it.
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use std::io::Read;
 
 /// How many links one path may lead through, as in Linux (path_resolution(7)).
@@ -44,10 +44,10 @@ pub trait Tree {
 
 /// What one asks of any tree. Each follows links, the last name's too, where nothing else is said.
 impl dyn Tree + '_ {
-    /// Where `path` leads, and what is there; `None` where it leads nowhere.
+    /// Where `path` leads, and what is there; `None` where it leads nowhere, or in a circle.
     ///
     /// # Errors
-    /// A directory on the way cannot be read, or links go in a circle.
+    /// A directory on the way cannot be read.
     pub(crate) fn resolve(&self, path: &str) -> Result<Option<(String, Node)>> {
         let mut left: Vec<String> = parts(path);
         let mut at: Vec<String> = Vec::new();
@@ -64,7 +64,8 @@ impl dyn Tree + '_ {
                 Some(Node::Link(target)) => {
                     links += 1;
                     if links > MOST_LINKS {
-                        bail!("the links at /{path} go in a circle");
+                        // No kernel follows them further.
+                        return Ok(None);
                     }
                     at.pop();
                     if target.starts_with('/') {
@@ -169,6 +170,7 @@ pub fn join(directory: &str, name: &str) -> String {
 #[cfg(test)]
 pub mod memory {
     use super::*;
+    use anyhow::bail;
     use std::collections::BTreeMap;
 
     /// A tree in memory, for tests.
@@ -241,6 +243,7 @@ mod tests {
             ("/etc//./absolute", Some("the image's")),
             ("etc/outside", Some("the image's")),
             ("etc/nowhere", None),
+            ("etc/a", None),
             ("etc/through", None),
             ("etc/none", None),
             ("etc", None),
@@ -248,8 +251,6 @@ mod tests {
             assert_eq!(tree.text(path, 100).unwrap().as_deref(), content, "{path}");
         }
         assert_eq!(tree.text("etc/passwd", 3).unwrap().as_deref(), Some("the"));
-        let circle = format!("{:#}", tree.text("etc/a", 100).unwrap_err());
-        assert_eq!(circle, "the links at /etc/a go in a circle");
         assert_eq!(tree.link("etc/nowhere").unwrap(), Some(Node::Link("/dev/null".to_owned())));
         assert_eq!(tree.link("lib/os-release").unwrap(), Some(Node::File));
         assert_eq!(tree.list("").unwrap(), ["etc", "lib", "usr"]);

@@ -111,6 +111,17 @@ fn columns_are_shared_in_proportion_and_none_gets_too_little() {
     }
 }
 
+/// As a copy onto a smaller card leaves it.
+#[test]
+fn what_lies_past_the_end_of_the_card_is_not_drawn() {
+    let (_, table) =
+        mbr(CARD_64, &[STOCK[0], STOCK[1], (3, 5_529_600, CARD_64 - 5_529_600 - 4096), (4, CARD_64 - 4096, 4096)]);
+    let card = card((CARD_8, table));
+    let drawn: Vec<_> = card.segments.iter().filter_map(|s| Some((s.number?, s.sectors.0))).collect();
+    assert_eq!(drawn, [(1, STOCK[0].2), (2, STOCK[1].2), (3, CARD_8 - 5_529_600)]);
+    assert!(draw(&card, 80).contains("cut short: ext4 burnonce"), "{}", draw(&card, 80));
+}
+
 /// A saved observation can name a table that no disk has.
 #[test]
 fn partitions_that_are_more_than_64_bits_hold_are_drawn() {

@@ -296,48 +296,75 @@ fn reason(seen: &Observation, disk: &Disk, old: Old, gone: Option<&Partition>) -
 }
 
 /// Of a node that is converted, takes the partition away that its owner has named, and makes a new upper in its place; where another
-/// upper, or more that is in the way, stays, does only the first.
+/// upper, or more that is in the way, stays, does only the first. Not where there would be no upper in the end.
 fn give_up(seen: &Observation, config: &Config, number: u32) -> Result<Plan, Refusal> {
     let (disk, root, _) = converted(seen)?;
-    let (whole, _) = on_the_card(disk)?;
-    kernel_agrees(disk, whole, root)?;
+    let (whole, table) = on_the_card(disk)?;
+    kernel_agrees(disk, &table, root)?;
     let partition = owners_choice(disk, whole, root, number)?;
     let then = match others(disk, whole, root, Some(number)) {
         Ok(None) => return anew(seen, config, Some(number)).map(|anew| anew.plan),
         Ok(Some(upper)) => {
             format!("the next boot looks for the upper on /dev/{}", disk.partition_name(upper.number))
         }
-        Err(next @ (Refusal::ForeignPartition { .. } | Refusal::TwoUppers { .. })) => still_in_the_way(&next),
-        Err(refusal) => return Err(refusal),
+        Err(next) => {
+            let also = in_the_way(disk, &next).ok_or_else(|| next.clone())?;
+            give_up(&without(seen, also)?, config, number)?;
+            still_in_the_way(&next)
+        }
     };
     Ok(way(disk, whole, partition, then, Vec::new()))
 }
 
-/// Takes the partition away that keeps a node from being converted. Not where the node would not be converted for all that, unless what
-/// keeps it then is one more such partition.
+/// Takes the partition away that keeps a node from being converted. Not where the node would not be converted for all that, be it after
+/// more of such partitions are gone.
 fn make_way(seen: &Observation, config: &Config, number: u32) -> Result<Plan, Refusal> {
     let (Place::Partition { number: root, .. }, Some(disk)) = (&seen.lower, &seen.disk) else {
         return plan(seen, config);
     };
     let Ok(table) = &disk.table else { return plan(seen, config) };
     let partition = owners_choice(disk, table, *root, number)?;
-    let mut after = seen.clone();
-    let without = removed(disk, table, number)?;
-    if let Some(disk) = &mut after.disk {
-        disk.kernel.retain(|known| known.number != number);
-        disk.contents.retain(|held| held.number != number);
-        disk.table = Ok(without);
-    }
-    let (then, notes) = match plan(&after, config) {
+    let (then, notes) = match plan(&without(seen, number)?, config) {
         Ok(next) if matches!(next.purpose, Purpose::Convert | Purpose::Prepare { .. }) => {
             ("the next boot converts the node".to_owned(), next.notes)
         }
-        Err(next @ (Refusal::ForeignPartition { .. } | Refusal::TwoUppers { .. } | Refusal::UnusableUpper { .. })) => {
-            (still_in_the_way(&next), Vec::new())
+        Ok(next) => return Ok(next),
+        Err(next) => {
+            let also = in_the_way(disk, &next).ok_or_else(|| next.clone())?;
+            let beyond = make_way(&without(seen, also)?, config, number)?;
+            if !matches!(beyond.purpose, Purpose::MakeWay { .. }) {
+                return Ok(beyond);
+            }
+            (still_in_the_way(&next), beyond.notes)
         }
-        next => return next,
     };
     Ok(way(disk, table, partition, then, notes))
+}
+
+/// The number of the partition that a refusal is about, where it would be no obstacle if it were gone.
+fn in_the_way(disk: &Disk, refusal: &Refusal) -> Option<u32> {
+    match refusal {
+        Refusal::ForeignPartition { number, .. } | Refusal::UnusableUpper { number, .. } => Some(*number),
+        Refusal::TwoUppers { second, .. } => {
+            let table = disk.table.as_ref().ok().or(disk.cut_short.as_ref())?;
+            table.partitions.iter().map(|p| p.number).find(|number| disk.partition_name(*number) == *second)
+        }
+        _ => None,
+    }
+}
+
+/// What would be seen if a partition were gone.
+fn without(seen: &Observation, number: u32) -> Result<Observation, Refusal> {
+    let mut after = seen.clone();
+    if let (Some(disk), Some(before)) = (&mut after.disk, &seen.disk) {
+        disk.kernel.retain(|known| known.number != number);
+        disk.contents.retain(|held| held.number != number);
+        match (&mut disk.table, &mut disk.cut_short) {
+            (Ok(table), _) | (_, Some(table)) => *table = removed(before, table, number)?,
+            (Err(_), None) => {}
+        }
+    }
+    Ok(after)
 }
 
 fn still_in_the_way(next: &Refusal) -> String {

@@ -203,7 +203,7 @@ fn a_foreign_partition_makes_way_only_where_its_number_is_named() {
     };
     set_fstab(&format!("{} /data ext4 defaults 0 2\n", card.partition(3)));
     let said = code(&card.burnonce(&["repartition", "--yes", "--use", "3", "--no-reboot"]), 3);
-    assert!(said.contains("has a line for /dev/loop") && said.contains("(/data)"), "{said}");
+    assert!(said.contains("the image names /dev/loop") && said.contains("in /etc/fstab (/data)"), "{said}");
     assert_eq!(card.first_sector(), before);
     set_fstab("# nothing\n");
     code(&card.burnonce(&["repartition", "--yes", "--use", "3", "--no-reboot"]), 0);

@@ -347,3 +347,6 @@ unsafe extern "C" {
 pub const EXT2_ET_DIR_NO_SPACE: errcode_t = 2_133_571_366;
 /// Code of [`ext2fs_lookup`] for a name that is not there.
 pub const EXT2_ET_FILE_NOT_FOUND: errcode_t = 2_133_571_404;
+/// Codes of [`ext2fs_open2`] for a feature that the library does not know.
+pub const EXT2_ET_UNSUPP_FEATURE: errcode_t = 2_133_571_395;
+pub const EXT2_ET_RO_UNSUPP_FEATURE: errcode_t = 2_133_571_396;

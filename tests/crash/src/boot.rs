@@ -152,10 +152,26 @@ impl<'a> Boot<'a> {
 
     /// What overlayroot does if the guard came to `upper`, and what systemd has ready when the agent begins.
     pub fn go_on(&mut self, overlay: bool) -> Result<()> {
-        let node = self.root().to_path_buf();
         if overlay {
-            self.mount_overlay(&node)?;
+            mount_ext4(&self.reader.partition(3), Path::new(UPPER), MsFlags::empty(), None)?;
+            self.mount_overlay()?;
         }
+        self.hand_over()
+    }
+
+    /// The same if the guard came to `memory`.
+    pub fn go_on_in_memory(&mut self) -> Result<()> {
+        mount_tmpfs(Path::new(UPPER))?;
+        for directory in ["overlay", "overlay-workdir/_"] {
+            fs::create_dir_all(Path::new(UPPER).join(directory))?;
+        }
+        self.mount_overlay()?;
+        self.hand_over()
+    }
+
+    /// What systemd has ready.
+    fn hand_over(&mut self) -> Result<()> {
+        let node = self.root().to_path_buf();
         let early = self.mounts.len();
         for name in ["proc", "sys", "dev"] {
             bind(&Path::new("/").join(name), &node.join(name))?;
@@ -171,19 +187,20 @@ impl<'a> Boot<'a> {
         Ok(())
     }
 
-    fn mount_overlay(&mut self, node: &Path) -> Result<()> {
+    /// Lays the upper, which is mounted, over root.
+    fn mount_overlay(&mut self) -> Result<()> {
+        let node = self.root().to_path_buf();
+        self.mounts.push(UPPER.into());
         let relocate = |from: &str, to: &Path| {
             mount(Some(from), to, None::<&str>, MsFlags::MS_MOVE, None::<&str>)
                 .with_context(|| format!("moving {from} to {}", to.display()))
         };
         relocate(NODE, Path::new(LOWER))?;
-        self.mounts = vec![LOWER.into()];
-        mount_ext4(&self.reader.partition(3), Path::new(UPPER), MsFlags::empty(), None)?;
-        self.mounts.push(UPPER.into());
+        self.mounts = vec![LOWER.into(), UPPER.into()];
         let options = format!("lowerdir={LOWER},upperdir={UPPER}/overlay,workdir={UPPER}/overlay-workdir/_");
-        mount(Some("overlayroot"), node, Some("overlay"), MsFlags::empty(), Some(options.as_str()))
+        mount(Some("overlayroot"), &node, Some("overlay"), MsFlags::empty(), Some(options.as_str()))
             .context("mounting the overlay")?;
-        self.mounts.push(node.to_path_buf());
+        self.mounts.push(node.clone());
         for (number, place) in [LOWER, UPPER].into_iter().enumerate() {
             let below = node.join(place.trim_start_matches('/'));
             fs::create_dir_all(&below).with_context(|| format!("making {}", below.display()))?;

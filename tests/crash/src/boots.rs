@@ -81,7 +81,7 @@ struct Expected {
 impl Expected {
     fn of(recording: &Recording) -> Result<Self> {
         match recording.story {
-            Story::Conversion => Ok(Self { generation: 1, marker: String::new() }),
+            Story::Conversion | Story::Remake => Ok(Self { generation: 1, marker: String::new() }),
             Story::Swap => {
                 let swap = with_upper(&recording.before.card, crate::swap::asked_for)?;
                 let marker = if swap.new > swap.old { "" } else { "old" };

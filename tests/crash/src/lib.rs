@@ -17,6 +17,7 @@ pub mod reader;
 pub mod reclaim;
 pub mod recorder;
 pub mod recording;
+pub mod remake;
 pub mod report;
 pub mod restore;
 pub mod story;

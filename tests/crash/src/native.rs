@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 use anyhow::{Result, anyhow, ensure};
 use burnonce::state::{Kind, Request, State, Trigger};
@@ -106,6 +107,23 @@ pub fn grow(name: &str, image: &Image) -> Result<Recording> {
         let longer = fs::OpenOptions::new().write(true).open(file)?;
         longer.set_len(longer.metadata()?.len() + LONGER)?;
         record(name, Story::Grow, &card, |reader| boot(reader, |_| Ok(())))
+    })
+}
+
+/// The boot of a converted card of which the first two partitions alone were backed up: it is given a new upper.
+pub fn remake(name: &str, image: &Image) -> Result<Recording> {
+    with_card(name, |file| {
+        let card = converted(image, file, mess)?;
+        host::run(Command::new("sfdisk").args(["--quiet", "--delete"]).arg(file).arg("3"))?;
+        record(name, Story::Remake, &card, |reader| {
+            reader.scan()?;
+            let mut boot = Boot::begin(reader)?;
+            let report = boot.guard()?;
+            ensure!(report["verdict"] == "memory", "the guard says {report:#}");
+            boot.go_on_in_memory()?;
+            boot.succeeds(&["converge", "--no-reboot"])?;
+            boot.power_off()
+        })
     })
 }
 

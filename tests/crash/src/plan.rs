@@ -34,6 +34,11 @@ pub const CONFIGURE: Expected = Expected {
     purpose: "convert",
     steps: &["record-attempt", "keep-boot-files", "write-configuration", "seal", "keep-log", "reboot"],
 };
+/// Of a converted card without an upper.
+pub const REMAKE: Expected = Expected {
+    purpose: "remake",
+    steps: &["add-kernel-partition", "make-filesystem", "publish-table", "keep-boot-files", "keep-log", "reboot"],
+};
 /// Of a card that is longer than the one that the upper was made for.
 pub const GROW: Expected =
     Expected { purpose: "grow", steps: &["grow-kernel-partition", "publish-table", "grow-filesystem"] };

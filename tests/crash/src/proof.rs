@@ -84,6 +84,8 @@ pub fn native<'a>(image: &'a Image, gpt: &'a Image) -> Vec<Maker<'a>> {
         ("undo", Box::new(|name| native::undo(name, image))),
         ("reclaim", Box::new(|name| native::reclaim(name, image))),
         ("grow", Box::new(|name| native::grow(name, image))),
+        ("remake", Box::new(|name| native::remake(name, image))),
+        ("remake-gpt", Box::new(|name| native::remake(name, gpt))),
     ]
 }
 

@@ -7,7 +7,7 @@ use anyhow::{Result, bail, ensure};
 
 use crate::boot::Boot;
 use crate::worker::Case;
-use crate::{conversion, grow, plan, reclaim, swap};
+use crate::{conversion, grow, plan, reclaim, remake, swap};
 
 /// What a recording is of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,6 +20,8 @@ pub enum Story {
     Reclaim,
     /// A node on a card that became longer.
     Grow,
+    /// A converted card that has lost its upper.
+    Remake,
 }
 
 /// How a card has ended: what is the same after every cut as without one.
@@ -27,8 +29,13 @@ pub enum Story {
 pub struct Ending(pub Vec<(&'static str, String)>);
 
 impl Story {
-    const ALL: [(Story, &'static str); 4] =
-        [(Story::Conversion, "conversion"), (Story::Swap, "swap"), (Story::Reclaim, "reclaim"), (Story::Grow, "grow")];
+    const ALL: [(Story, &'static str); 5] = [
+        (Story::Conversion, "conversion"),
+        (Story::Swap, "swap"),
+        (Story::Reclaim, "reclaim"),
+        (Story::Grow, "grow"),
+        (Story::Remake, "remake"),
+    ];
 
     pub fn name(self) -> &'static str {
         Self::ALL.iter().find(|(story, _)| *story == self).map_or("", |(_, name)| name)
@@ -41,6 +48,7 @@ impl Story {
             Story::Swap => swap::finish(case),
             Story::Reclaim => reclaim::finish(case),
             Story::Grow => grow::finish(case),
+            Story::Remake => remake::finish(case),
         }
     }
 }

@@ -17,7 +17,7 @@ fn shortened() {
             "crash: {} prefixes, {} subsets, {} torn writes, {} boots: no failure",
             total.prefixes, total.subsets, total.torn, extent.boots
         );
-        ensure!(total.prefixes + total.subsets + total.torn >= 500, "only {total:?}");
+        ensure!(total.prefixes >= 500, "only {total:?}");
         Ok(())
     });
 }
