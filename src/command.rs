@@ -13,13 +13,18 @@ pub struct Program {
 }
 
 /// Where system programs are looked for; `PATH` is not trusted, and in an early unit it may be empty.
-const DIRECTORIES: [&str; 4] = ["/usr/sbin", "/usr/bin", "/sbin", "/bin"];
+pub(crate) const DIRECTORIES: [&str; 4] = ["/usr/sbin", "/usr/bin", "/sbin", "/bin"];
 
 impl Program {
     /// `name` in the system's program directories, by absolute path.
     pub fn new(name: &str) -> Program {
         let path = DIRECTORIES.iter().map(|d| PathBuf::from(d).join(name)).find(|p| p.exists());
-        Program { path: path.unwrap_or_else(|| PathBuf::from(name)), args: Vec::new(), accepted: vec![0] }
+        Program::at(path.unwrap_or_else(|| PathBuf::from(name)))
+    }
+
+    /// The program at this path.
+    pub fn at(path: PathBuf) -> Program {
+        Program { path, args: Vec::new(), accepted: vec![0] }
     }
 
     /// One more argument.

@@ -3,7 +3,6 @@
 //! Paths are those of the image. A link to a directory on the way is followed inside of the image alone, so that `lib/x` is put where
 //! `/lib -> usr/lib` leads; a link at the end of a path is replaced, not followed.
 
-use crate::filesystem::ext2::edit::Room;
 use crate::inspect::ext4::Ext4;
 use crate::inspect::tree::{Node, Tree};
 use crate::units::Bytes;
@@ -11,7 +10,7 @@ use anyhow::{Context, Result, bail, ensure};
 use std::ffi::CString;
 use std::path::Path;
 
-pub use crate::filesystem::ext2::edit::Attributes;
+pub use crate::filesystem::ext2::edit::{Attributes, Room};
 
 /// The longest name of a file, in bytes (`EXT4_NAME_LEN`).
 const LONGEST_NAME: usize = 255;
@@ -47,6 +46,11 @@ impl Root {
     /// As it is at this moment.
     pub fn tree(&self) -> &dyn Tree {
         &self.tree
+    }
+
+    /// What is free, in blocks and inodes.
+    pub fn room(&self) -> Room {
+        self.tree.room()
     }
 
     /// How much is free, with what is kept for root.

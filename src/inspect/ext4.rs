@@ -2,6 +2,7 @@
 
 use super::tree::{Node, Tree};
 use crate::filesystem::ext2::edit::Room;
+use crate::filesystem::ext2::fit::Condition;
 use crate::filesystem::ext2::{Facts, Filesystem, Kind};
 use anyhow::{Context, Result, bail};
 use std::ffi::CString;
@@ -54,6 +55,14 @@ impl Ext4 {
     /// How much of it is free, see [`Filesystem::room`].
     pub(crate) fn room(&self) -> Room {
         self.0.room()
+    }
+
+    /// What state it is in, see [`Filesystem::condition`].
+    ///
+    /// # Errors
+    /// As there.
+    pub(crate) fn condition(&self) -> Result<Condition> {
+        self.0.condition()
     }
 
     /// What its superblock says.

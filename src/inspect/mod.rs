@@ -15,7 +15,7 @@ mod growers;
 pub mod initramfs;
 mod obstacles;
 mod packing;
-mod partition;
+pub(crate) mod partition;
 mod source;
 mod system;
 mod text;

@@ -4,8 +4,8 @@
 //! until [`Filesystem::close`] writes it: a file system that was dropped without that, or on which something failed, is damaged. So it is a
 //! copy that is edited, and thrown away then.
 
-use super::fit::unfit;
-use super::{Filesystem, S_IFDIR, S_IFMT, S_IFREG, beginning, check, u32_at};
+use super::fit::{Condition, condition, unfit};
+use super::{Facts, Filesystem, S_IFDIR, S_IFMT, S_IFREG, beginning, check, u32_at};
 use crate::units::Bytes;
 use anyhow::{Context, Result, bail, ensure};
 use e2fsprogs_sys as sys;
@@ -35,7 +35,7 @@ pub struct Attributes {
 
 /// What is free.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Room {
+pub struct Room {
     /// Bytes of a block.
     pub block: u64,
     /// Blocks, those among them that are kept for root.
@@ -43,6 +43,9 @@ pub(crate) struct Room {
     pub inodes: u64,
     /// Files have extents, not lists of blocks.
     pub extents: bool,
+    /// For how many bytes of the file system there is one inode, and how many bytes that takes. It keeps both when it grows.
+    pub inode_per: u64,
+    pub inode_size: u64,
 }
 
 impl Room {
@@ -92,6 +95,14 @@ impl Filesystem {
         Ok(fs)
     }
 
+    /// What state it is in.
+    ///
+    /// # Errors
+    /// The superblock is none.
+    pub(crate) fn condition(&self) -> Result<Condition> {
+        condition(&self.superblock()).context("the superblock has lost its magic number")
+    }
+
     /// Writes all that was changed, and flushes it.
     ///
     /// # Errors
@@ -107,12 +118,15 @@ impl Filesystem {
     /// What is free at this moment.
     pub(crate) fn room(&self) -> Room {
         let superblock = self.superblock();
+        let size = Facts::parse(&superblock).map_or(Bytes(0), |facts| facts.size);
         let high = if u32_at(&superblock, 0x60) & super::INCOMPAT_64BIT == 0 { 0 } else { u32_at(&superblock, 0x158) };
         Room {
             block: 1024 << u32_at(&superblock, 0x18).min(6),
             blocks: (u64::from(high) << 32) | u64::from(u32_at(&superblock, 0xC)),
             inodes: u64::from(u32_at(&superblock, 0x10)),
             extents: u32_at(&superblock, 0x60) & INCOMPAT_EXTENTS != 0,
+            inode_per: size.0 / u64::from(u32_at(&superblock, 0).max(1)),
+            inode_size: self.inode_size() as u64,
         }
     }
 

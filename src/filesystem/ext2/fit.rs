@@ -21,6 +21,29 @@ const OTHERS: [(u32, u32, &str); 8] = [
     (0, 0x4000, "shared_blocks"),
 ];
 
+/// What state a file system is in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Condition {
+    /// It was unmounted, and nothing speaks against it.
+    InOrder,
+    /// It was not unmounted, or has files that were deleted while they were open: `e2fsck -p` ends what was begun.
+    Unfinished,
+    /// Errors are recorded.
+    Errors,
+}
+
+/// What state a file system with this superblock is in. Pure.
+pub(super) fn condition(superblock: &[u8; SUPERBLOCK_SIZE]) -> Option<Condition> {
+    let facts = Facts::parse(superblock)?;
+    let orphans = u32_at(superblock, 0xE8) != 0 || u32_at(superblock, 0x64) & RO_COMPAT_ORPHAN_PRESENT != 0;
+    Some(match facts {
+        Facts { errors: true, .. } => Condition::Errors,
+        Facts { clean: false, .. } => Condition::Unfinished,
+        _ if orphans => Condition::Unfinished,
+        _ => Condition::InOrder,
+    })
+}
+
 /// Why a file system with this superblock is not edited, and what to do; `None` where it can be. Pure.
 pub fn unfit(superblock: &[u8; SUPERBLOCK_SIZE]) -> Option<String> {
     let Some(facts) = Facts::parse(superblock) else { return Some("its superblock has no magic number".to_owned()) };
@@ -95,5 +118,21 @@ mod tests {
             assert_eq!(unfit(&superblock(&[(at, value)])).as_deref(), Some(said), "{at:#x} {value:#x}");
         }
         assert!(unfit(&superblock(&[(0x64, 0x1003)])).unwrap().starts_with("it is sealed"));
+    }
+
+    #[test]
+    fn what_e2fsck_ends_unasked_is_told_from_errors() {
+        for (values, expected) in [
+            (&[][..], Condition::InOrder),
+            (&[(0x38, 0x0002_EF53)], Condition::Errors),
+            (&[(0x194, 1), (0x38, 0xEF53)], Condition::Errors),
+            (&[(0x60, 0x46)], Condition::Unfinished),
+            (&[(0x38, 0x0000_EF53)], Condition::Unfinished),
+            (&[(0xE8, 12)], Condition::Unfinished),
+            (&[(0x64, 0x10003)], Condition::Unfinished),
+        ] {
+            assert_eq!(condition(&superblock(values)), Some(expected), "{values:x?}");
+        }
+        assert_eq!(condition(&[0; SUPERBLOCK_SIZE]), None);
     }
 }

@@ -21,7 +21,7 @@ fn times_beyond_2038_take_two_bits_more() {
 
 #[test]
 fn what_a_file_takes_is_its_blocks_and_those_of_its_mapping() {
-    let room = |block, extents| Room { block, blocks: 0, inodes: 0, extents };
+    let room = |block, extents| Room { block, blocks: 0, inodes: 0, extents, inode_per: 16384, inode_size: 256 };
     for (block, extents, length, taken) in [
         (4096, true, 0, 0),
         (4096, true, 1, 1),

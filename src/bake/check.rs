@@ -1,0 +1,126 @@
+//! The file systems of an image, judged by the checkers of e2fsprogs and dosfstools, and a root that was not unmounted got into order.
+
+use super::programs;
+use crate::command::Program;
+use crate::filesystem::ext2::fit::Condition;
+use crate::inspect::ext4::Ext4;
+use crate::sparse::{self, PIECE};
+use anyhow::{Context, Result, bail, ensure};
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use tempfile::NamedTempFile;
+
+/// Exit codes of e2fsck, bits of a sum (e2fsck(8)): errors were corrected; and the system should be restarted, which is about a mounted
+/// root alone; errors are left.
+const CORRECTED: i32 = 1;
+const RESTART: i32 = 2;
+const LEFT: i32 = 4;
+
+/// What came of a check.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Checked {
+    /// The file system is sound.
+    Sound,
+    /// This program is not there, so nothing was checked.
+    LeftOut(&'static str),
+}
+
+/// The path by which libext2fs and other programs reach an open file that may have no name. It counts as long as this process has the
+/// file open, and needs nothing to be inherited.
+///
+/// # Errors
+/// Not on Linux: there is no such path there, and the file must have a name.
+pub fn path_of(file: &File) -> Result<PathBuf> {
+    use std::os::fd::AsRawFd;
+    // "self" would be the program itself, which does not have the file open.
+    let path = PathBuf::from(format!("/proc/{}/fd/{}", std::process::id(), file.as_raw_fd()));
+    ensure!(path.exists(), "{} is not there: /proc is not mounted, or this is no Linux", path.display());
+    Ok(path)
+}
+
+/// Gets the root file system that begins at the byte `offset` of `image` into order, where it was not unmounted: its journal is replayed,
+/// and files are freed that were deleted while they were open. Says whether there was anything to do. The path is absolute.
+///
+/// Only what the file system itself began is ended. One with errors recorded is refused: what was lost in it, nobody knows, and each node
+/// would get it.
+///
+/// # Errors
+/// Errors are recorded, or more is damaged than e2fsck repairs unasked; e2fsck is not there and would have to be; nothing can be read.
+pub fn repair(image: &Path, offset: u64) -> Result<bool> {
+    let condition = || Ext4::open(image, offset)?.condition();
+    match condition().context("looking at the root file system")? {
+        Condition::InOrder => return Ok(false),
+        Condition::Unfinished => {}
+        Condition::Errors => bail!("errors are recorded in the root file system of the image. {REMEDY}"),
+    }
+    let place = programs::place(image, offset)?;
+    let e2fsck = programs::need("e2fsck").context("the root file system of the image was not unmounted")?;
+    let (code, said) = programs::judged(&Program::at(e2fsck).args(["-p", &place]))?;
+    let (is_run, is_left) = (code & !(CORRECTED | RESTART | LEFT) == 0, code & LEFT != 0);
+    ensure!(is_run, "e2fsck could not work on the root file system of the image (code {code}): {said}. {NEWER}");
+    let repaired = !is_left && condition().context("looking at the root file system again")? == Condition::InOrder;
+    ensure!(
+        repaired,
+        "the root file system of the image was not unmounted, and has damage that is not repaired unasked: {said}. {REMEDY}"
+    );
+    Ok(true)
+}
+
+const REMEDY: &str =
+    "Download the image again; or have a copy of it repaired by `e2fsck -f`, look at what was lost, and use that";
+const NEWER: &str = "A newer e2fsprogs may know more; otherwise use another image";
+
+/// Has the root file system that begins at the byte `offset` of `image` checked, all of it. Writes nothing. The path is absolute.
+///
+/// # Errors
+/// It is damaged, or the check could not be made.
+pub fn check(image: &Path, offset: u64) -> Result<Checked> {
+    let place = programs::place(image, offset)?;
+    let Some(e2fsck) = programs::find("e2fsck") else { return Ok(Checked::LeftOut("e2fsck")) };
+    let (code, said) = programs::judged(&Program::at(e2fsck).args(["-f", "-n", &place]))?;
+    match code {
+        0 => Ok(Checked::Sound),
+        code if code & LEFT != 0 => bail!("the root file system of the image is damaged: {said}"),
+        code => bail!("the root file system of the image could not be checked (e2fsck, code {code}): {said}. {NEWER}"),
+    }
+}
+
+/// Has the FAT checked that begins at the byte `start` of `file` and has `length` bytes. Writes nothing but a copy of it, in the directory
+/// for temporary files and with holes where it is zero, for fsck.fat knows no offset.
+///
+/// # Errors
+/// It is damaged, there is no room for the copy, or the check could not be made.
+pub fn check_fat(file: &File, start: u64, length: u64) -> Result<Checked> {
+    let Some(program) = ["fsck.fat", "fsck.vfat"].into_iter().find_map(programs::find) else {
+        return Ok(Checked::LeftOut("fsck.fat"));
+    };
+    let copy = copy(file, start, length).context("copying the boot partition to check it")?;
+    let (code, said) =
+        programs::judged(&Program::at(program).args([Path::new("-n"), copy.path()].map(|a| a.display().to_string())))?;
+    // 1: something is wrong (fsck.fat(8)); where it could not even begin, it says 1, too.
+    ensure!(code == 0, "the boot partition of the image is damaged (fsck.fat, code {code}): {said}");
+    Ok(Checked::Sound)
+}
+
+/// A part of a file as a file of its own.
+fn copy(file: &File, start: u64, length: u64) -> Result<NamedTempFile> {
+    let end = start.checked_add(length).context("a partition beyond what 64 bits can count")?;
+    ensure!(end <= file.metadata()?.len(), "the image ends before it");
+    let copy = NamedTempFile::with_prefix("burnonce-").context("making a temporary file")?;
+    copy.as_file().set_len(length)?;
+    let mut piece = vec![0; PIECE];
+    for stretch in sparse::stretches(file, end)?.iter().filter(|stretch| stretch.end > start) {
+        let mut at = stretch.start.max(start);
+        while at < stretch.end {
+            let count = (stretch.end - at).min(PIECE as u64) as usize;
+            file.read_exact_at(&mut piece[..count], at)?;
+            sparse::put(copy.as_file(), at - start, &piece[..count])?;
+            at += count as u64;
+        }
+    }
+    Ok(copy)
+}
+
+#[cfg(test)]
+mod tests;
