@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail, ensure};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use tempfile::NamedTempFile;
+use tempfile::{NamedTempFile, TempPath};
 
 /// Exit codes of e2fsck, bits of a sum (e2fsck(8)): errors were corrected; and the system should be restarted, which is about a mounted
 /// root alone; errors are left.
@@ -45,6 +45,9 @@ pub fn path_of(file: &File) -> Result<PathBuf> {
 /// Only what the file system itself began is ended. One with errors recorded is refused: what was lost in it, nobody knows, and each node
 /// would get it.
 ///
+/// e2fsck works on a copy in the directory for temporary files: after a replay it opens the file system again, and forgets that it has an
+/// offset (`e2fsck/journal.c`, e2fsprogs 1.47.0).
+///
 /// # Errors
 /// Errors are recorded, or more is damaged than e2fsck repairs unasked; e2fsck is not there and would have to be; nothing can be read.
 pub fn repair(image: &Path, offset: u64) -> Result<bool> {
@@ -54,16 +57,18 @@ pub fn repair(image: &Path, offset: u64) -> Result<bool> {
         Condition::Unfinished => {}
         Condition::Errors => bail!("errors are recorded in the root file system of the image. {REMEDY}"),
     }
-    let place = programs::place(image, offset)?;
     let e2fsck = programs::need("e2fsck").context("the root file system of the image was not unmounted")?;
-    let (code, said) = programs::judged(&Program::at(e2fsck).args(["-p", &place]))?;
+    let size = Ext4::open(image, offset)?.facts()?.size.0;
+    let file = File::options().read(true).write(true).open(image).context("opening the image to repair it")?;
+    let copy = Copy::make(&file, offset, size).context("copying the root file system to repair it")?;
+    let (code, said) = programs::judged(&Program::at(e2fsck).args(["-p", &programs::place(&copy.path, 0)?]))?;
     let (is_run, is_left) = (code & !(CORRECTED | RESTART | LEFT) == 0, code & LEFT != 0);
     ensure!(is_run, "e2fsck could not work on the root file system of the image (code {code}): {said}. {NEWER}");
-    let repaired = !is_left && condition().context("looking at the root file system again")? == Condition::InOrder;
     ensure!(
-        repaired,
+        !is_left && Ext4::open(&copy.path, 0)?.condition()? == Condition::InOrder,
         "the root file system of the image was not unmounted, and has damage that is not repaired unasked: {said}. {REMEDY}"
     );
+    copy.put_back(&file, offset, size).context("writing the repaired root file system")?;
     Ok(true)
 }
 
@@ -95,31 +100,61 @@ pub fn check_fat(file: &File, start: u64, length: u64) -> Result<Checked> {
     let Some(program) = ["fsck.fat", "fsck.vfat"].into_iter().find_map(programs::find) else {
         return Ok(Checked::LeftOut("fsck.fat"));
     };
-    let copy = copy(file, start, length).context("copying the boot partition to check it")?;
+    let copy = Copy::make(file, start, length).context("copying the boot partition to check it")?;
     let (code, said) =
-        programs::judged(&Program::at(program).args([Path::new("-n"), copy.path()].map(|a| a.display().to_string())))?;
+        programs::judged(&Program::at(program).args([Path::new("-n"), &copy.path].map(|a| a.display().to_string())))?;
     // 1: something is wrong (fsck.fat(8)); where it could not even begin, it says 1, too.
     ensure!(code == 0, "the boot partition of the image is damaged (fsck.fat, code {code}): {said}");
     Ok(Checked::Sound)
 }
 
-/// A part of a file as a file of its own.
-fn copy(file: &File, start: u64, length: u64) -> Result<NamedTempFile> {
-    let end = start.checked_add(length).context("a partition beyond what 64 bits can count")?;
-    ensure!(end <= file.metadata()?.len(), "the image ends before it");
-    let copy = NamedTempFile::with_prefix("burnonce-").context("making a temporary file")?;
-    copy.as_file().set_len(length)?;
-    let mut piece = vec![0; PIECE];
-    for stretch in sparse::stretches(file, end)?.iter().filter(|stretch| stretch.end > start) {
-        let mut at = stretch.start.max(start);
-        while at < stretch.end {
-            let count = (stretch.end - at).min(PIECE as u64) as usize;
-            file.read_exact_at(&mut piece[..count], at)?;
-            sparse::put(copy.as_file(), at - start, &piece[..count])?;
-            at += count as u64;
+/// A part of a file as a file of its own, with holes. It goes when it is dropped.
+struct Copy {
+    file: File,
+    path: PathBuf,
+    /// Where programs cannot reach a file without one.
+    _name: Option<TempPath>,
+}
+
+impl Copy {
+    fn make(of: &File, start: u64, length: u64) -> Result<Copy> {
+        let end = start.checked_add(length).context("a partition beyond what 64 bits can count")?;
+        ensure!(end <= of.metadata()?.len(), "the image ends before it");
+        let directory = std::env::temp_dir();
+        let writing = || format!("making a temporary file in {} (TMPDIR names another directory)", directory.display());
+        let (file, name) = NamedTempFile::with_prefix("burnonce-").with_context(writing)?.into_parts();
+        let copy = match path_of(&file) {
+            Ok(path) => Copy { file, path, _name: None },
+            Err(_) => Copy { file, path: name.to_path_buf(), _name: Some(name) },
+        };
+        copy.file.set_len(length).with_context(writing)?;
+        let mut piece = vec![0; PIECE];
+        for stretch in sparse::stretches(of, end)?.iter().filter(|stretch| stretch.end > start) {
+            let mut at = stretch.start.max(start);
+            while at < stretch.end {
+                let count = (stretch.end - at).min(PIECE as u64) as usize;
+                of.read_exact_at(&mut piece[..count], at).context("reading the image")?;
+                sparse::put(&copy.file, at - start, &piece[..count]).with_context(writing)?;
+                at += count as u64;
+            }
         }
+        Ok(copy)
     }
-    Ok(copy)
+
+    /// Writes what has become different to where it came from.
+    fn put_back(&self, to: &File, start: u64, length: u64) -> Result<()> {
+        let [mut new, mut old] = [vec![0; PIECE], vec![0; PIECE]];
+        for at in (0..length).step_by(PIECE) {
+            let count = (length - at).min(PIECE as u64) as usize;
+            let (new, old) = (&mut new[..count], &mut old[..count]);
+            self.file.read_exact_at(new, at)?;
+            to.read_exact_at(old, start + at)?;
+            if new != old {
+                to.write_all_at(new, start + at)?;
+            }
+        }
+        Ok(())
+    }
 }
 
 #[cfg(test)]

@@ -114,7 +114,7 @@ fn a_check_says_what_is_wrong_and_writes_nothing() {
     let before = fs::read(&made.path).unwrap();
     let error = check(&made.path, ROOT).unwrap_err().to_string();
     let expected = "the root file system of the image is damaged: Inode ";
-    assert!(error.starts_with(expected) && error.contains("reference count is 7, should be 1"), "{error}");
+    assert!(error.starts_with(expected) && error.contains("count is 7, should be 1"), "{error}");
     assert!(fs::read(&made.path).unwrap() == before);
     let error = check(&made.path, 0).unwrap_err().to_string();
     assert!(error.contains("could not be checked (e2fsck, code 8)") && error.contains("magic number"), "{error}");
@@ -133,9 +133,9 @@ fn a_fat_is_checked_in_a_copy_with_holes() {
     file.write_all_at(&[0xAA; 512], START - 512).unwrap();
     sparse::put(&file, START, &fs::read(&alone).unwrap()).unwrap();
     assert_eq!(check_fat(&file, START, FAT).unwrap(), Checked::Sound);
-    let copied = copy(&file, START, FAT).unwrap();
-    assert!(fs::read(copied.path()).unwrap() == fs::read(&alone).unwrap());
-    assert!(copied.as_file().metadata().unwrap().blocks() * 512 < 4 * MIB);
+    let copied = Copy::make(&file, START, FAT).unwrap();
+    assert!(fs::read(&copied.path).unwrap() == fs::read(&alone).unwrap());
+    assert!(copied.file.metadata().unwrap().blocks() * 512 < 4 * MIB);
 
     // A cluster that is in use and belongs to nothing, in the first of the two tables: behind 32 sectors that are reserved.
     file.write_all_at(&[0xFF, 0xFF, 0xFF, 0x0F], START + 32 * 512 + 4 * 100).unwrap();
