@@ -14,10 +14,10 @@ pub mod fat;
 mod growers;
 pub mod initramfs;
 mod obstacles;
-mod packing;
+pub(crate) mod packing;
 pub(crate) mod partition;
 mod source;
-mod system;
+pub(crate) mod system;
 mod text;
 pub mod tree;
 

@@ -118,17 +118,24 @@ impl fmt::Display for Distribution {
 
 /// An installed package.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-struct Package {
-    version: Option<String>,
-    architecture: Option<String>,
+pub(crate) struct Package {
+    pub name: String,
+    pub version: Option<String>,
+    pub architecture: Option<String>,
+    /// What it says of other packages: the fields [`RELATIONS`] that it has.
+    pub relations: BTreeMap<&'static str, String>,
 }
+
+/// The fields that say of a package what it needs, what it can stand for, and what it cannot be beside (deb-control(5)).
+const RELATIONS: [&str; 6] = ["Pre-Depends", "Depends", "Provides", "Conflicts", "Breaks", "Multi-Arch"];
 
 /// What the root of an image holds.
 ///
 /// # Errors
 /// Something that is there cannot be read.
 pub fn look(root: &dyn Tree) -> Result<System> {
-    let packages = packages(root)?;
+    let packages: BTreeMap<String, Package> =
+        packages(root)?.into_iter().map(|package| (package.name.clone(), package)).collect();
     let version = |name: &str| packages.get(name).and_then(|package| package.version.clone());
     let release = os_release(root)?;
     let value = |key: &str| release.get(key).cloned().filter(|value| !value.is_empty());
@@ -208,11 +215,21 @@ fn distribution(root: &dyn Tree, release: &BTreeMap<String, String>) -> Result<(
     Ok((distribution, None))
 }
 
-/// The installed packages, by dpkg's own list (deb-control(5) has its form).
-fn packages(root: &dyn Tree) -> Result<BTreeMap<String, Package>> {
-    let mut found = BTreeMap::new();
+/// What the root of an image calls its system: `PRETTY_NAME` of os-release; empty where it has none.
+///
+/// # Errors
+/// It cannot be read.
+pub(crate) fn name(root: &dyn Tree) -> Result<String> {
+    Ok(os_release(root)?.remove("PRETTY_NAME").unwrap_or_default())
+}
+
+/// The installed packages, by dpkg's own list (deb-control(5) has its form). One that is there for two architectures is in it twice.
+///
+/// # Errors
+/// The list cannot be read.
+pub(crate) fn packages(root: &dyn Tree) -> Result<Vec<Package>> {
+    let mut found = Vec::new();
     let Some(file) = root.file("var/lib/dpkg/status")? else { return Ok(found) };
-    let mut name = None;
     let mut package = Package::default();
     let mut installed = false;
     for line in BufReader::new(file.take(STATUS)).split(b'\n') {
@@ -220,17 +237,23 @@ fn packages(root: &dyn Tree) -> Result<BTreeMap<String, Package>> {
         let line = String::from_utf8_lossy(&line);
         match line.split_once(": ") {
             Some(("Package", value)) => {
-                (name, package, installed) = (Some(value.trim().to_owned()), Package::default(), false)
+                let before =
+                    std::mem::replace(&mut package, Package { name: value.trim().to_owned(), ..Package::default() });
+                found.extend(Some(before).filter(|_| installed));
+                installed = false;
             }
             Some(("Status", value)) => installed = value.split_whitespace().nth(2) == Some("installed"),
             Some(("Version", value)) => package.version = Some(value.trim().to_owned()),
             Some(("Architecture", value)) => package.architecture = Some(value.trim().to_owned()),
-            _ => {}
-        }
-        if let Some(name) = name.as_ref().filter(|_| installed) {
-            found.insert(name.clone(), package.clone());
+            Some((field, value)) => {
+                if let Some(field) = RELATIONS.iter().find(|one| **one == field) {
+                    package.relations.insert(field, value.trim().to_owned());
+                }
+            }
+            None => {}
         }
     }
+    found.extend(Some(package).filter(|package| installed && !package.name.is_empty()));
     Ok(found)
 }
 
