@@ -1,6 +1,7 @@
 //! The command line: types only, shared with the man page's test and the completion generator.
 
-use clap::{Parser, Subcommand};
+use crate::units::Bytes;
+use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
 /// The burned image stays as it was; everything written goes to a third partition.
@@ -49,6 +50,8 @@ pub enum Command {
         /// The image: raw, or packed by xz, zstd or gzip
         image: PathBuf,
     },
+    /// Put burnonce into a stock image, so that a card burned with it by `dd` converts on its first boot; needs no root
+    Bake(Bake),
     /// Show how this node runs; exit code 4 where it does not run as configured
     Status {
         /// Print JSON
@@ -131,4 +134,68 @@ pub enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         command: Vec<String>,
     },
+}
+
+/// What to bake, and how.
+#[derive(Debug, Args)]
+#[command(group(ArgGroup::new("result").required(true).args(["output", "in_place", "plan"])))]
+pub struct Bake {
+    /// The stock image: raw, or packed by xz, zstd or gzip; or a card that nothing has mounted
+    pub image: PathBuf,
+    /// Write the result to FILE: .img, .img.xz or .img.zst; its checksum goes to FILE.sha256
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Replace IMAGE itself
+    #[arg(long)]
+    pub in_place: bool,
+    /// Show what would be done; write nothing
+    #[arg(long)]
+    pub plan: bool,
+    /// A Debian package for the first boot to install, or a directory in which those that are needed are looked for: burnonce's own, and
+    /// what it needs that the image lacks
+    #[arg(long = "deb", value_name = "PATH", num_args = 1..)]
+    pub debs: Vec<PathBuf>,
+    /// Put FILE in as /etc/burnonce.yaml
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Put FILE on the boot partition as cloud-init's user-data
+    #[arg(long, value_name = "FILE")]
+    pub user_data: Option<PathBuf>,
+    /// Put FILE on the boot partition as cloud-init's network-config
+    #[arg(long, value_name = "FILE")]
+    pub network_config: Option<PathBuf>,
+    /// Put FILE on the boot partition as cloud-init's meta-data
+    #[arg(long, value_name = "FILE")]
+    pub meta_data: Option<PathBuf>,
+    /// Let the owner of the public key in FILE log in
+    #[arg(long = "ssh-key", value_name = "FILE", num_args = 1..)]
+    pub ssh_keys: Vec<PathBuf>,
+    /// Name each node after the serial number of its board: pi-12345678
+    #[arg(long, value_name = "SOURCE")]
+    pub hostname_from: Option<HostnameFrom>,
+    /// Make the root longer by SIZE (`512 MiB`), however much it needs; without this, by what it needs
+    #[arg(long, value_name = "SIZE")]
+    pub grow: Option<Bytes>,
+    /// What the image is made like, where it is none of these
+    #[arg(long, value_name = "NAME")]
+    pub distribution: Option<Distribution>,
+    /// Do not ask before a file is replaced
+    #[arg(long)]
+    pub yes: bool,
+}
+
+/// What a node is named after.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum HostnameFrom {
+    /// The serial number of its board
+    Serial,
+}
+
+/// Distributions whose images are known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Distribution {
+    Ubuntu,
+    RaspberryPiOs,
+    Debian,
+    Armbian,
 }

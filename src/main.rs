@@ -4,8 +4,8 @@ use burnonce::cli::{Cli, Command};
 use burnonce::converge::{self, Options};
 use burnonce::output::tell;
 use burnonce::{
-    Exit, config, diff, generations, guard, inspect, logging, maintain, preview, reclaim, repartition, reset, status,
-    undo,
+    Exit, bake, config, diff, generations, guard, inspect, logging, maintain, preview, reclaim, repartition, reset,
+    status, undo,
 };
 use clap::Parser;
 use std::path::Path;
@@ -18,7 +18,8 @@ fn main() -> Exit {
     // A file that cannot be read is reported by the command itself.
     let level = config::of(root).1.log.level;
     logging::start(cli.verbose, level);
-    let reads_a_file = matches!(&cli.command, Command::Plan { from: Some(_), .. } | Command::Inspect { .. });
+    let reads_a_file =
+        matches!(&cli.command, Command::Plan { from: Some(_), .. } | Command::Bake(_) | Command::Inspect { .. });
     if !reads_a_file && !nix::unistd::geteuid().is_root() {
         tell("the disk can be read by root only; run it with sudo");
         return Exit::Failed;
@@ -30,6 +31,7 @@ fn main() -> Exit {
         }
         Command::Prepare { no_reboot } => Ok(converge::run(Options { reboot: !no_reboot, late: true, ..converge })),
         Command::Plan { json, from } => preview::run(root, json, from.as_deref()),
+        Command::Bake(given) => bake::run(&given.into()),
         Command::Inspect { json, image } => inspect::run(&image, json),
         Command::Status { json } => status::run(root, json),
         Command::Reset { keep, user_data, preview, no_reboot, yes } => {

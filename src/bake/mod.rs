@@ -1,20 +1,317 @@
-//! What `burnonce bake` is made of: files are put into a stock image, without root, mounts or loop devices.
+//! `burnonce bake`: burnonce is put into a stock image, on any workstation, without root, mounts or loop devices.
 //!
-//! [`root`] edits the ext4 that root is on, [`boot`] the FAT of the boot partition, both where they lie in a file. [`output`] makes the file
-//! that is written, which is at its place when it is whole and not before; [`packing`] packs it. [`room`] makes the root larger, and
-//! [`check`] gets one into order that was not unmounted, and judges what came of it all. [`package`] reads the Debian packages that are put
-//! in, and sees to it that they are all that is needed.
+//! The image is copied into a file that has no name yet, or unpacked there. [`crate::inspect`] looks at it, [`request`] reads what is to
+//! be put in, and [`plan`] decides; [`apply`] edits the copy: by [`root`] the ext4 that root is on, by [`boot`] the FAT of the boot
+//! partition. The copy is checked, looked at once more, and gets its name by [`output`] when it is whole and not before; [`packing`]
+//! packs it.
 //!
 //! What is edited is a copy. An editing that fails leaves a damaged file system behind, and the copy is thrown away.
 
+mod apply;
 pub mod boot;
 pub mod check;
 pub mod output;
 pub mod package;
 pub mod packing;
+pub mod plan;
 mod programs;
+mod progress;
+mod request;
 pub mod room;
 pub mod root;
 
 #[cfg(test)]
 mod made;
+
+use crate::Exit;
+use crate::inspect::obstacles::Who;
+use crate::inspect::source::{self, Named, Source};
+use crate::inspect::system::Distribution;
+use crate::inspect::{self, Inspection, Packing};
+use crate::output::{escaped, print, tell};
+use crate::reset::node::{Refused, confirm, need_terminal};
+use crate::units::Bytes;
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use check::Checked;
+use output::Output;
+use plan::{Edit, Image, Plan, Refusal, Request};
+use progress::Progress;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// What is to be baked, and how.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// The stock image: a file, or a card.
+    pub image: PathBuf,
+    /// Where the result goes.
+    pub output: Option<PathBuf>,
+    /// The result takes the place of the image.
+    pub in_place: bool,
+    /// Only say what would be done.
+    pub plan: bool,
+    /// Packages, and directories with packages.
+    pub debs: Vec<PathBuf>,
+    /// What becomes `/etc/burnonce.yaml`.
+    pub config: Option<PathBuf>,
+    pub user_data: Option<PathBuf>,
+    pub network_config: Option<PathBuf>,
+    pub meta_data: Option<PathBuf>,
+    /// Files with public keys.
+    pub ssh_keys: Vec<PathBuf>,
+    pub hostname_from_serial: bool,
+    /// How much longer the root becomes.
+    pub grow: Option<Bytes>,
+    /// What an image is that does not tell.
+    pub distribution: Option<Distribution>,
+    /// Do not ask before a file is replaced.
+    pub yes: bool,
+}
+
+impl From<crate::cli::Bake> for Options {
+    fn from(given: crate::cli::Bake) -> Options {
+        Options {
+            image: given.image,
+            output: given.output,
+            in_place: given.in_place,
+            plan: given.plan,
+            debs: given.debs,
+            config: given.config,
+            user_data: given.user_data,
+            network_config: given.network_config,
+            meta_data: given.meta_data,
+            ssh_keys: given.ssh_keys,
+            hostname_from_serial: given.hostname_from.is_some(),
+            grow: given.grow,
+            distribution: given.distribution.map(|name| match name {
+                crate::cli::Distribution::Ubuntu => Distribution::Ubuntu,
+                crate::cli::Distribution::RaspberryPiOs => Distribution::RaspberryPiOs,
+                crate::cli::Distribution::Debian => Distribution::Debian,
+                crate::cli::Distribution::Armbian => Distribution::Armbian,
+            }),
+            yes: given.yes,
+        }
+    }
+}
+
+/// Bakes an image.
+///
+/// # Errors
+/// The image is none, or is damaged; what is to be put in is wrong or missing; there is no room. Nothing is left behind then.
+pub fn run(options: &Options) -> Result<Exit> {
+    let done = if options.plan { show(options) } else { bake(options) };
+    match done {
+        Ok(()) => Ok(Exit::Done),
+        Err(error) if error.is::<Refused>() => Refused::to_exit(Err(error)),
+        Err(error) => match error.downcast::<Refusal>() {
+            Ok(refusal) => {
+                tell(format_args!("{}: {refusal}", escaped(&options.image)));
+                Ok(Exit::Refused)
+            }
+            // A name in a damaged image can hold anything, and becomes part of the message.
+            Err(error) => Err(anyhow!("{}", escaped(format!("{error:#}")))),
+        },
+    }
+}
+
+/// Prints what would be done.
+fn show(options: &Options) -> Result<()> {
+    let mut request = request::read(options)?;
+    let source = source::open(&options.image)?;
+    let seen = inspect::of_source(&options.image, &source)?;
+    let plan = decide(options, &mut request, &source, &seen)?;
+    print(format_args!("{}\n{plan}", seen.heading()));
+    if !seen.root.clean {
+        print(
+            "Note: the root file system was not unmounted. Its journal is replayed before anything else, and what is planned then can differ.\n",
+        );
+    }
+    Ok(())
+}
+
+/// What is to be done to an image, with how much longer it has to become for that.
+fn decide(options: &Options, request: &mut Request, source: &Source, seen: &Inspection) -> Result<Plan> {
+    let (root, fat) = inspect::trees(source, seen)?;
+    request::packages(options, seen, &root, request)?;
+    let boot = fat.as_ref().map(|fat| fat as _);
+    let mut plan = plan::plan(&Image { seen, root: &root, boot }, request)?;
+    let files: Vec<Bytes> = plan.edits().filter_map(length).collect();
+    if !files.is_empty() {
+        let unpacked = request.packages.iter().fold(0, |all, package| package.unpacked.0.saturating_add(all));
+        let needed = room::needed(root.room(), &files, Bytes(unpacked));
+        let grow = needed.max(plan.grow.unwrap_or_default());
+        plan.grow = (grow > Bytes(0)).then_some(grow);
+    }
+    Ok(plan)
+}
+
+/// How much an edit writes into the root.
+fn length(edit: &Edit) -> Option<Bytes> {
+    match edit {
+        Edit::File { content, .. } => Some(Bytes(content.len() as u64)),
+        Edit::Directory { .. } | Edit::Link { .. } => Some(Bytes(1)),
+        Edit::Remove { .. } | Edit::Boot { .. } | Edit::Append { .. } => None,
+    }
+}
+
+fn bake(options: &Options) -> Result<()> {
+    let named = Named::open(&options.image)?;
+    let target = target(options, &named)?;
+    let mut request = request::read(options)?;
+    if named.packing == Packing::None {
+        // What is refused, is refused before all of it is copied.
+        let source = Source { file: named.file.try_clone()?, length: named.length, packing: Packing::None };
+        let seen = inspect::of_source(&options.image, &source)?;
+        let plan = decide(options, &mut request, &source, &seen)?;
+        if plan.is_empty() && options.in_place {
+            print(format_args!("{}\n{plan}", seen.heading()));
+            return Ok(());
+        }
+    }
+    ask(options, target)?;
+    let output = Output::create(target)?;
+    let mut source = copy(&named, &output)?;
+    let seen = in_order(options, &source)?;
+    let plan = decide(options, &mut request, &source, &seen)?;
+    print(format_args!("{}\n{plan}", seen.heading()));
+    edit(options, &mut source, &seen, &plan)?;
+    if output.packing() != Packing::None {
+        let packing = Progress::new(&format!("packing {}", target.display()), source.length);
+        output.fill(&source.file, source.length.0, &|bytes| packing.add(bytes))?;
+    }
+    output.publish()?;
+    print(format_args!("{}", finish(target, source.length)));
+    Ok(())
+}
+
+/// What the owner does next.
+fn finish(target: &Path, length: Bytes) -> String {
+    let shown = target.display();
+    let burn = match packing::of_target(target) {
+        Ok(Packing::Xz) => format!("xz -dc {shown} | sudo dd of=/dev/sdX bs=4M conv=fsync"),
+        Ok(Packing::Zstd) => format!("zstd -dc {shown} | sudo dd of=/dev/sdX bs=4M conv=fsync"),
+        _ => format!("sudo dd if={shown} of=/dev/sdX bs=4M conv=fsync"),
+    };
+    format!(
+        "{shown} is ready ({length} on the card), its checksum is beside it. Burn it and power the node on:\n  {burn}\n"
+    )
+}
+
+/// Where the result goes.
+fn target<'o>(options: &'o Options, named: &Named) -> Result<&'o Path> {
+    let image = &options.image;
+    let shown = image.display();
+    match (&options.output, options.in_place) {
+        (None, true) if named.is_device => bail!(
+            "{shown} is a card: it is not edited where it is, for a cut in between would leave it broken; name a file by -o, and burn that"
+        ),
+        (None, true) if named.packing == Packing::Gzip => {
+            bail!(
+                "{shown} is packed by gzip, which is not written; name a file that ends with .img, .img.xz or .img.zst by -o"
+            )
+        }
+        (None, true) => {
+            let written = packing::of_target(image)?;
+            ensure!(
+                written == named.packing,
+                "{shown} is {}, and by its name it would be written as {written}; rename it, or name another file by -o",
+                named.packing
+            );
+            Ok(image)
+        }
+        (Some(output), false) => {
+            let is_same =
+                fs::canonicalize(output).ok().is_some_and(|there| fs::canonicalize(image).ok() == Some(there));
+            ensure!(!is_same, "{shown} is the image itself; give --in-place if it is to be replaced");
+            Ok(output)
+        }
+        _ => bail!("say where the result goes: -o FILE, or --in-place"),
+    }
+}
+
+/// Asks before a file is replaced.
+fn ask(options: &Options, target: &Path) -> Result<()> {
+    if options.yes || !target.exists() {
+        return Ok(());
+    }
+    need_terminal()?;
+    let what = if options.in_place { "the stock image in it is lost" } else { "what is in it is lost" };
+    confirm(&format!("{} is replaced: {what}.\n", target.display()))
+}
+
+/// A copy of the image that can be edited, not packed: in the output itself, or else in a file without a name beside it.
+fn copy(named: &Named, output: &Output) -> Result<Source> {
+    let file = match output.packing() {
+        Packing::None => output.file().try_clone().context("opening the output twice")?,
+        _ => output.beside()?,
+    };
+    let shown = named.path().display();
+    let length = if named.packing == Packing::None {
+        let progress = Progress::new(&format!("copying {shown}"), named.length);
+        let copied = packing::copy(&named.file, named.length.0, &file, &|bytes| progress.add(bytes));
+        copied.map_err(|failure| output.told(failure))?;
+        named.length
+    } else {
+        let progress = Progress::new(&format!("unpacking {shown}"), named.length);
+        named.unpack(&file, &|bytes| progress.add(bytes), |error| output.failed(error))?
+    };
+    Ok(Source { file, length, packing: named.packing })
+}
+
+/// Has the journal replayed where the root was not unmounted, and looks at the image.
+fn in_order(options: &Options, source: &Source) -> Result<Inspection> {
+    let seen = inspect::of_source(&options.image, source)?;
+    if seen.root.clean || seen.root.errors {
+        return Ok(seen);
+    }
+    let (start, _) = apply::place(&seen, seen.root.partition)?;
+    check::repair(&check::path_of(&source.file)?, start)?;
+    tell("the root file system of the image was not unmounted: its journal was replayed");
+    inspect::of_source(&options.image, source)
+}
+
+/// Carries the plan out on the copy, and makes sure of what came of it.
+fn edit(options: &Options, source: &mut Source, seen: &Inspection, plan: &Plan) -> Result<()> {
+    let mut seen = seen.clone();
+    if let Some(by) = plan.grow {
+        seen.table = room::grow(&source.file, &check::path_of(&source.file)?, &seen.table, seen.root.partition, by)?;
+        source.length = Bytes(source.file.metadata().context("looking at the copy")?.len());
+    }
+    apply::apply(&source.file, &seen, plan, now())?;
+    if !plan.is_empty() {
+        checked(&source.file, &seen)?;
+    }
+    let after = inspect::of_source(&options.image, source).context("looking at what was made")?;
+    let left = after.obstacles.iter().find(|obstacle| obstacle.who == Who::Bake);
+    match left {
+        Some(left) => bail!(
+            "what was made is not as it should be, and was thrown away: {}. This is a mistake of burnonce; please report it",
+            left.found
+        ),
+        None => Ok(()),
+    }
+}
+
+/// Has both file systems checked, where the programs for that are there.
+fn checked(file: &File, seen: &Inspection) -> Result<()> {
+    let (start, _) = apply::place(seen, seen.root.partition)?;
+    let mut done = vec![check::check(&check::path_of(file)?, start)?];
+    if let Some(boot) = seen.findings.boot.as_ref().filter(|boot| boot.partition != seen.root.partition) {
+        let (start, length) = apply::place(seen, boot.partition)?;
+        done.push(check::check_fat(file, start, length)?);
+    }
+    for one in done {
+        if let Checked::LeftOut(program) = one {
+            tell(format_args!("note: {program} is not installed, so what was written was not checked by it"));
+        }
+    }
+    Ok(())
+}
+
+/// The time that goes into what is written: `SOURCE_DATE_EPOCH` where it is set (reproducible-builds.org), so that an image can be made
+/// twice the same.
+fn now() -> u64 {
+    let given = std::env::var("SOURCE_DATE_EPOCH").ok().and_then(|text| text.parse().ok());
+    given.unwrap_or_else(|| SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()))
+}

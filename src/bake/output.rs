@@ -47,15 +47,35 @@ impl Output {
         &self.file.file
     }
 
-    /// Writes the first `length` bytes of `image`, packed as the name says.
+    /// Writes the first `length` bytes of `image`, packed as the name says. `progress` is told how many bytes were done since it was told
+    /// last.
     ///
     /// # Errors
     /// The image cannot be read; there is no room, or it cannot be written otherwise.
-    pub fn fill(&self, image: &File, length: u64) -> Result<()> {
-        packing::pack(image, length, self.packing, self.file()).map_err(|failure| match failure {
+    pub fn fill(&self, image: &File, length: u64, progress: &dyn Fn(u64)) -> Result<()> {
+        packing::pack(image, length, self.packing, self.file(), progress).map_err(|failure| self.told(failure))
+    }
+
+    /// What a failure means.
+    pub fn told(&self, failure: Failure) -> anyhow::Error {
+        match failure {
             Failure::Reading(error) => anyhow!(error).context("reading the image"),
-            Failure::Writing(error) => self.file.failed(error),
-        })
+            Failure::Writing(error) => self.failed(error),
+        }
+    }
+
+    /// An empty file without a name in the same directory: what is packed is made in it.
+    ///
+    /// # Errors
+    /// None can be made there.
+    pub fn beside(&self) -> Result<File> {
+        let directory = directory(&self.file.target);
+        tempfile::tempfile_in(directory).with_context(|| format!("making a file in {}", directory.display()))
+    }
+
+    /// What an error means that came of writing the image.
+    pub fn failed(&self, error: io::Error) -> anyhow::Error {
+        self.file.failed(error)
     }
 
     /// Puts the image at its place, and beside it `NAME.sha256`, as sha256sum(1) writes and reads it. The checksum is there first.

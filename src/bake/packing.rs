@@ -49,12 +49,14 @@ pub enum Failure {
     Writing(io::Error),
 }
 
-/// Copies the first `length` bytes of `image` to the empty file `into`. What is zero becomes a hole.
+/// Copies the first `length` bytes of `image` to the empty file `into`. What is zero becomes a hole. `progress` is told how many bytes
+/// were done since it was told last.
 ///
 /// # Errors
 /// See [`Failure`].
-pub fn copy(image: &File, length: u64, into: &File) -> Result<(), Failure> {
+pub fn copy(image: &File, length: u64, into: &File, progress: &dyn Fn(u64)) -> Result<(), Failure> {
     let mut piece = vec![0; PIECE];
+    let mut told = 0;
     for stretch in stretches(image, length).map_err(Failure::Reading)? {
         let mut at = stretch.start;
         while at < stretch.end {
@@ -62,25 +64,28 @@ pub fn copy(image: &File, length: u64, into: &File) -> Result<(), Failure> {
             image.read_exact_at(wanted, at).map_err(Failure::Reading)?;
             put(into, at, wanted).map_err(Failure::Writing)?;
             at += wanted.len() as u64;
+            progress(at - told);
+            told = at;
         }
     }
+    progress(length.saturating_sub(told));
     into.set_len(length).map_err(Failure::Writing)
 }
 
-/// Writes the first `length` bytes of `image` to `into`, packed.
+/// Writes the first `length` bytes of `image` to `into`, packed; `progress` as in [`copy`].
 ///
 /// # Errors
 /// See [`Failure`]. What was written until then is of no use.
-pub fn pack(image: &File, length: u64, packing: Packing, into: &File) -> Result<(), Failure> {
+pub fn pack(image: &File, length: u64, packing: Packing, into: &File, progress: &dyn Fn(u64)) -> Result<(), Failure> {
     match packing {
-        Packing::None => copy(image, length, into),
+        Packing::None => copy(image, length, into, progress),
         Packing::Xz => {
             let encoder = XzEncoder::new_stream(into, xz().map_err(Failure::Writing)?);
-            let encoder = feed(image, length, encoder)?;
+            let encoder = feed(image, length, encoder, progress)?;
             encoder.finish().map(drop).map_err(Failure::Writing)
         }
         Packing::Zstd => {
-            let encoder = feed(image, length, zstd(length, into).map_err(Failure::Writing)?)?;
+            let encoder = feed(image, length, zstd(length, into).map_err(Failure::Writing)?, progress)?;
             encoder.finish().map(drop).map_err(Failure::Writing)
         }
         Packing::Gzip => Err(Failure::Writing(io::Error::other("no gzip is written"))),
@@ -88,7 +93,7 @@ pub fn pack(image: &File, length: u64, packing: Packing, into: &File) -> Result<
 }
 
 /// Gives an image to an encoder.
-fn feed<W: Write>(image: &File, length: u64, mut encoder: W) -> Result<W, Failure> {
+fn feed<W: Write>(image: &File, length: u64, mut encoder: W, progress: &dyn Fn(u64)) -> Result<W, Failure> {
     let mut piece = vec![0; PIECE];
     let mut at = 0;
     while at < length {
@@ -96,6 +101,7 @@ fn feed<W: Write>(image: &File, length: u64, mut encoder: W) -> Result<W, Failur
         image.read_exact_at(wanted, at).map_err(Failure::Reading)?;
         encoder.write_all(wanted).map_err(Failure::Writing)?;
         at += wanted.len() as u64;
+        progress(wanted.len() as u64);
     }
     Ok(encoder)
 }
@@ -177,7 +183,7 @@ mod tests {
         let (image, bytes) = image();
         for (name, packing, program) in [("a.xz", Packing::Xz, "xz"), ("a.zst", Packing::Zstd, "zstd")] {
             let path = directory.path().join(name);
-            pack(&image, bytes.len() as u64, packing, &File::create(&path).unwrap()).unwrap();
+            pack(&image, bytes.len() as u64, packing, &File::create(&path).unwrap(), &|_| {}).unwrap();
             let unpacked = Program::new(program).args(["-dc", path.to_str().unwrap()]).run().unwrap().stdout;
             assert!(unpacked == bytes, "{name}");
             assert!(fs::metadata(&path).unwrap().len() < 2 << 20);
@@ -202,12 +208,12 @@ mod tests {
         use std::os::unix::fs::MetadataExt;
         let (image, bytes) = image();
         let into = tempfile::tempfile().unwrap();
-        copy(&image, bytes.len() as u64, &into).unwrap();
+        copy(&image, bytes.len() as u64, &into, &|_| {}).unwrap();
         let mut read = vec![0; bytes.len()];
         into.read_exact_at(&mut read, 0).unwrap();
         assert!(read == bytes);
         assert!(into.metadata().unwrap().blocks() * 512 < 2 << 20);
-        assert!(matches!(copy(&image, 6 << 20, &into), Ok(())), "what is behind the end is a hole, too");
+        assert!(matches!(copy(&image, 6 << 20, &into, &|_| {}), Ok(())), "what is behind the end is a hole, too");
     }
 
     #[test]
@@ -215,12 +221,12 @@ mod tests {
         let (image, _) = image();
         let nowhere = File::options().write(true).open("/dev/full").unwrap();
         for packing in [Packing::Xz, Packing::Zstd] {
-            let failure = pack(&image, 5 << 20, packing, &nowhere).unwrap_err();
+            let failure = pack(&image, 5 << 20, packing, &nowhere, &|_| {}).unwrap_err();
             assert!(
                 matches!(&failure, Failure::Writing(error) if error.kind() == io::ErrorKind::StorageFull),
                 "{failure:?}"
             );
-            let failure = pack(&image, 6 << 20, packing, &tempfile::tempfile().unwrap()).unwrap_err();
+            let failure = pack(&image, 6 << 20, packing, &tempfile::tempfile().unwrap(), &|_| {}).unwrap_err();
             assert!(matches!(failure, Failure::Reading(_)), "{failure:?}");
         }
     }

@@ -82,6 +82,11 @@ pub const GROWERS: [&str; 4] = [
     "local-bottom/growroot",
 ];
 
+/// An empty file of an initramfs in which `burnonce bake` has put a script that does nothing in the place of `script`.
+pub fn switched_off(script: &str) -> String {
+    format!("conf/burnonce-off-{}", script.replace('/', "-"))
+}
+
 /// The partition that a path of this module is on.
 pub fn partition_of(path: &str) -> &'static str {
     if path.starts_with('/') { "root partition" } else { "boot partition" }
@@ -216,7 +221,8 @@ fn one_initramfs(tree: &dyn Tree, path: String) -> Initramfs {
         },
         Ok(names) => {
             let has = |path: &str| names.contains(path) || names.contains(&format!("usr/{path}"));
-            let growers = GROWERS.iter().filter(|script| has(&format!("scripts/{script}")));
+            let is_on = |script: &&&str| has(&format!("scripts/{script}")) && !names.contains(&switched_off(script));
+            let growers = GROWERS.iter().filter(is_on);
             Initramfs {
                 overlayroot: has("scripts/init-bottom/overlayroot"),
                 guard: has("sbin/burnonce"),

@@ -1,7 +1,7 @@
 //! cloud-init's growers: the modules `growpart` and `resizefs`, and what its configuration makes of them. Pure: it looks at [`Tree`]s.
 
 use super::boot::{CommandLine, Used};
-use super::growers::{Grower, State, When};
+use super::growers::{Grower, State, Switch, When};
 use super::system::TEXT;
 use super::tree::Tree;
 use crate::units::Bytes;
@@ -64,6 +64,7 @@ pub fn look(root: &dyn Tree, boot: Option<&dyn Tree>, lines: &[CommandLine]) -> 
         remedy: format!(
             "write `{remedy}` into a file of /{DIRECTORY} in the root partition (burnonce's package puts such a file there)"
         ),
+        switch: Switch::Nothing,
     };
     let mut found = Vec::new();
     let grows = runs("growpart") && growpart_off.is_none();

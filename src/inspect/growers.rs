@@ -21,6 +21,24 @@ pub struct Grower {
     pub why: String,
     /// How it is switched off; a sentence without its full stop.
     pub remedy: String,
+    /// The same for who edits the image.
+    #[serde(skip)]
+    pub switch: Switch,
+}
+
+/// What switches a grower off in an image that is edited.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Switch {
+    /// Nothing is to be done, or burnonce's package does it.
+    Nothing,
+    /// These words are taken out of every command line on the boot partition that a boot can use.
+    Words(Vec<String>),
+    /// An empty file is made in the root partition.
+    File(&'static str),
+    /// This unit is masked.
+    Mask(String),
+    /// In each initramfs that has it, this script becomes one that does nothing.
+    Script(&'static str),
 }
 
 /// When it grows.
@@ -46,6 +64,9 @@ pub enum State {
     /// It grows the file system to the partition's end, and leaves the partition as it is.
     Harmless,
 }
+
+/// Where update-initramfs takes the scripts of an initramfs from.
+pub const SCRIPTS: [&str; 2] = ["usr/share/initramfs-tools/scripts", "etc/initramfs-tools/scripts"];
 
 /// All the growers of an image.
 ///
@@ -90,6 +111,19 @@ fn told(words: &[(&str, String)]) -> Option<(String, String)> {
     (!words.is_empty()).then(|| (place, format!("take {taken} on the {partition}")))
 }
 
+/// What is done about these words.
+fn to_be_taken_out(words: &[(&str, String)]) -> Switch {
+    match words {
+        // Those in the root partition are parts of files of other forms.
+        words if words.iter().any(|(_, paths)| paths.starts_with('/')) => Switch::Nothing,
+        [] => Switch::Nothing,
+        words => Switch::Words(words.iter().map(|(word, _)| (*word).to_owned()).collect()),
+    }
+}
+
+/// What people call the first one.
+pub const FIRST_BOOT: &str = "Raspberry Pi OS' first boot";
+
 /// Raspberry Pi OS up to bookworm: a program in the place of init, and a script of the initramfs that acts wherever the command line has
 /// the letters `firstboot` in it (raspberrypi-sys-mods, `local-premount/firstboot`).
 fn first_boot_init(root: &dyn Tree, boot: Option<&Boot>, lines: &[CommandLine]) -> Result<Option<Grower>> {
@@ -100,12 +134,13 @@ fn first_boot_init(root: &dyn Tree, boot: Option<&Boot>, lines: &[CommandLine]) 
     let words = on_lines(lines, |word| is_program(word) || (script.is_some() && word.contains("firstboot")));
     let program = root.first_of(&PROGRAMS)?.map(|program| format!("/{program}"));
     let grower = |place: String, state, why: String, remedy: String| Grower {
-        name: "Raspberry Pi OS' first boot".to_owned(),
+        name: FIRST_BOOT.to_owned(),
         place,
         when: When::Initramfs,
         state,
         why,
         remedy,
+        switch: to_be_taken_out(&words),
     };
     let why = if script.is_some() && words.iter().any(|(word, _)| !is_program(word)) {
         "a script of the initramfs acts on any command line that has `firstboot` in it"
@@ -125,6 +160,7 @@ fn first_boot_init(root: &dyn Tree, boot: Option<&Boot>, lines: &[CommandLine]) 
 /// `local-premount/resize_early`). Where the script was not found, it is the bare word that stock images have.
 fn resize_word(root: &dyn Tree, boot: Option<&Boot>, lines: &[CommandLine]) -> Result<Option<Grower>> {
     let script = script_place(root, boot, "local-premount/resize_early")?;
+    let words = on_lines(lines, |word| word == "resize" || (script.is_some() && word.starts_with("resize")));
     let grower = |place: String, state, why: &str, remedy: String| Grower {
         name: "Raspberry Pi OS' resize_early".to_owned(),
         place,
@@ -132,8 +168,8 @@ fn resize_word(root: &dyn Tree, boot: Option<&Boot>, lines: &[CommandLine]) -> R
         state,
         why: why.to_owned(),
         remedy,
+        switch: to_be_taken_out(&words),
     };
-    let words = on_lines(lines, |word| word == "resize" || (script.is_some() && word.starts_with("resize")));
     let why = if words.iter().any(|(word, _)| *word != "resize") {
         "a script of the initramfs acts on any word that begins with `resize`"
     } else {
@@ -154,8 +190,8 @@ fn script_place(root: &dyn Tree, boot: Option<&Boot>, script: &str) -> Result<Op
     if let Some(initramfs) = all.iter().find(|one| one.growers.iter().any(|found| found == script)) {
         return Ok(Some(format!("scripts/{script} in {} on the {}", initramfs.path, partition_of(&initramfs.path))));
     }
-    for directory in ["usr/share/initramfs-tools/scripts", "etc/initramfs-tools/scripts"] {
-        let path = format!("{directory}/{script}");
+    for directory in SCRIPTS {
+        let path = join(directory, script);
         if root.has(&path)? {
             return Ok(Some(format!("/{path}")));
         }
@@ -202,6 +238,11 @@ fn initramfs_script(root: &dyn Tree, boot: Option<&Boot>, known: &Script) -> Res
         state: if off.is_some() { State::Disarmed } else { State::Armed },
         why: off.map_or("the initramfs runs it in each boot".to_owned(), |switch| format!("/{switch} is there")),
         remedy: known.remedy.to_owned(),
+        switch: match (off, known.switch) {
+            (Some(_), _) => Switch::Nothing,
+            (None, Some(file)) => Switch::File(file),
+            (None, None) => Switch::Script(known.script),
+        },
     }))
 }
 
@@ -252,7 +293,13 @@ fn by_unit(root: &dyn Tree, known: &GrowingUnit) -> Result<Option<Grower>> {
         // The presets that a first boot applies (systemd.preset(5)) can enable again what is only disabled.
         None => format!("run `systemctl mask {script}` in a chroot of the image"),
     };
-    Ok(Some(Grower { name: known.name.to_owned(), place, when: When::Unit, state, why, remedy }))
+    let switch = match (state, known.switch) {
+        (State::Disarmed, _) => Switch::Nothing,
+        (_, Some(file)) => Switch::File(file),
+        // One that only fills the partition fails on an overlay, and the node is `degraded` for it.
+        (_, None) => Switch::Mask(known.unit.to_owned()),
+    };
+    Ok(Some(Grower { name: known.name.to_owned(), place, when: When::Unit, state, why, remedy, switch }))
 }
 
 /// Whether a script of SysV is started in some runlevel.
@@ -285,6 +332,10 @@ fn repart(root: &dyn Tree) -> Result<Option<Grower>> {
         remedy: format!(
             "take the files out of /{directory}, or run `systemctl mask systemd-repart` in a chroot of the image"
         ),
+        switch: match state {
+            State::Armed => Switch::Mask("systemd-repart.service".to_owned()),
+            State::Disarmed | State::Harmless => Switch::Nothing,
+        },
     }))
 }
 

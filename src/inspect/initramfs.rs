@@ -1,7 +1,7 @@
 //! What an initramfs has in it: the names in its cpio archives.
 //!
 //! An initramfs is a row of archives of the form `newc`, each packed or not (kernel, `Documentation/driver-api/early-userspace/buffer-format.rst`).
-//! Debian's is two: what must not be packed, and the rest, packed.
+//! Debian's is two: what must not be packed, and the rest, packed. `burnonce bake` puts one more behind them.
 
 use super::packing::{self, Packing};
 use anyhow::{Context, Result, bail, ensure};
@@ -39,7 +39,7 @@ pub fn names(file: impl Read) -> Result<BTreeSet<String>> {
     Ok(names)
 }
 
-/// Reads one archive after the other. A packed one is the last.
+/// Reads one archive after the other. What is in a packed one is not packed again.
 fn archives(file: &mut dyn BufRead, names: &mut BTreeSet<String>, may_be_packed: bool) -> Result<()> {
     loop {
         let head = file.fill_buf()?;
@@ -54,8 +54,8 @@ fn archives(file: &mut dyn BufRead, names: &mut BTreeSet<String>, may_be_packed:
                 let packing = packing::of(head);
                 let other = packing::other(head).map_or("packed by something else", |(what, _)| what);
                 ensure!(packing != Packing::None, "it is {other}, and only xz, zstd and gzip are unpacked here");
-                let unpacked = packing::unpacked(packing, file)?;
-                return archives(&mut BufReader::new(unpacked.take(MOST)), names, false);
+                let unpacked = packing::first_unpacked(packing, file)?;
+                archives(&mut BufReader::new(unpacked.take(MOST)), names, false)?;
             }
             _ => bail!("something that is no archive is in it"),
         }

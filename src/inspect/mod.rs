@@ -5,18 +5,18 @@
 //! at through the trait [`tree::Tree`]: [`fat`] and [`ext4`] are those of an image, and in tests a tree is in memory. [`look`] finds
 //! everything that is in such trees, and [`obstacles`] judges it.
 
-mod boot;
+pub(crate) mod boot;
 mod boot_directory;
 mod cloud;
 mod config_txt;
 pub mod ext4;
 pub mod fat;
-mod growers;
+pub(crate) mod growers;
 pub mod initramfs;
-mod obstacles;
+pub(crate) mod obstacles;
 pub(crate) mod packing;
 pub(crate) mod partition;
-mod source;
+pub(crate) mod source;
 pub(crate) mod system;
 mod text;
 pub mod tree;
@@ -128,14 +128,21 @@ pub fn run(path: &Path, json: bool) -> Result<Exit> {
 /// # Errors
 /// As [`run`].
 pub fn inspect(path: &Path) -> Result<Inspection> {
-    let source = source::open(path)?;
+    of_source(path, &source::open(path)?)
+}
+
+/// The same of an image that is open already. `path` is its name.
+///
+/// # Errors
+/// As [`run`].
+pub(crate) fn of_source(path: &Path, source: &Source) -> Result<Inspection> {
     let shown = path.display();
-    let table = read_table(path, &source)?;
+    let table = read_table(path, source)?;
     let mut partitions = Vec::new();
     for partition in &table.partitions {
         partitions.push(partition::look(&source.file, &table, partition).with_context(|| format!("{shown}: {AGAIN}"))?);
     }
-    let opened = |number| opened(path, &source, &table, number);
+    let opened = |number| opened(path, source, &table, number);
     let (root_number, root_tree) = find_root(path, &partitions, opened)?;
     let boot = partitions.iter().find(|held| held.content == Content::Fat).map(|held| held.number);
     let damaged = |number| move || format!("partition {number} of {} cannot be read; {AGAIN}", path.display());
@@ -166,6 +173,24 @@ pub fn inspect(path: &Path) -> Result<Inspection> {
     };
     inspection.obstacles = obstacles::of(&inspection);
     Ok(inspection)
+}
+
+/// The trees of an image that was looked at: that of root, and that of the boot partition where it has one.
+///
+/// # Errors
+/// They cannot be opened.
+pub(crate) fn trees<'s>(source: &'s Source, seen: &Inspection) -> Result<(Ext4, Option<Fat<'s>>)> {
+    let path = Path::new(&seen.image);
+    let root = opened(path, source, &seen.table, seen.root.partition)?;
+    let held = seen.partitions.iter().find(|held| held.content == Content::Fat);
+    let fat = match held.and_then(|held| seen.table.partitions.iter().find(|found| found.number == held.number)) {
+        Some(found) => {
+            let (start, length) = partition::extent(&seen.table, found);
+            Some(Fat::open(&source.file, start, length)?)
+        }
+        None => None,
+    };
+    Ok((root, fat))
 }
 
 /// What is in the trees of an image, each with the number of its partition. Where there is no boot partition, root's own /boot is looked at.
@@ -283,7 +308,7 @@ fn is_ours(held: &Held) -> bool {
 }
 
 /// A path for an open file, whether it has a name or not: libext2fs wants one.
-fn path_of(file: &File) -> PathBuf {
+pub(crate) fn path_of(file: &File) -> PathBuf {
     PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()))
 }
 
@@ -362,4 +387,4 @@ impl Inspection {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

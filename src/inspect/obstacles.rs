@@ -1,6 +1,6 @@
 //! What stands in the way of burnonce on an image, and what to do about it. Pure.
 
-use super::growers::{State, When};
+use super::growers::{State, Switch, When};
 use super::partition::{self, Held, Target};
 use super::system::{Burnonce, Convert, Generator, System};
 use super::{Findings, Inspection, Mount};
@@ -18,10 +18,29 @@ pub struct Obstacle {
     pub found: String,
     /// What to do: another one.
     pub remedy: String,
+    pub who: Who,
+}
+
+/// Who takes it out of the way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Who {
+    /// `burnonce bake` does.
+    Bake,
+    /// The owner of the image has to.
+    Owner,
+    /// It is not known whether it stands in the way at all.
+    Unknown,
 }
 
 fn obstacle(found: impl Into<String>, remedy: impl Into<String>) -> Obstacle {
-    Obstacle { found: found.into(), remedy: remedy.into() }
+    Obstacle { found: found.into(), remedy: remedy.into(), who: Who::Owner }
+}
+
+impl Obstacle {
+    fn by(self, who: Who) -> Obstacle {
+        Obstacle { who, ..self }
+    }
 }
 
 /// All that stands in the way, what weighs most first.
@@ -106,7 +125,7 @@ fn root(image: &Inspection) -> Vec<Obstacle> {
         found.push(obstacle(
             "the root file system was not unmounted: what is in its journal was not looked at, and this page may be out of date",
             "use an image that was shut down in order, or run `e2fsck -p` on a copy and inspect that",
-        ));
+        ).by(Who::Bake));
     }
     // One without a configuration is unsealed by the conversion.
     if root.sealed && matches!(image.findings.system.burnonce.configuration, Configuration::Complete(_)) {
@@ -149,7 +168,8 @@ fn growers(findings: &Findings) -> Vec<Obstacle> {
                 When::Unit => "is to grow root in the first boot; burnonce.service comes before it, so that it finds no space and may fail",
                 When::CloudInit => "is to grow root in the first boot",
             };
-            obstacle(format!("{} ({}) {effect}", grower.name, grower.place), grower.remedy.clone())
+            let who = if grower.switch == Switch::Nothing { Who::Owner } else { Who::Bake };
+            obstacle(format!("{} ({}) {effect}", grower.name, grower.place), grower.remedy.clone()).by(who)
         })
         .collect()
 }
@@ -184,14 +204,16 @@ fn fstab(image: &Inspection, mount: &Mount) -> Option<Obstacle> {
 /// What installing burnonce has to do still.
 fn installation(system: &System) -> Option<Obstacle> {
     let burnonce = &system.burnonce;
-    if burnonce.installed && !system.overlayroot.installed {
+    if burnonce.installed && !system.overlayroot.installed && !burnonce.brings("overlayroot") {
         let remedy = "install overlayroot in a chroot of the image; burnonce's package depends on it";
-        return Some(obstacle("burnonce is in the image, and overlayroot is not: it would be refused", remedy));
+        return Some(
+            obstacle("burnonce is in the image, and overlayroot is not: it would be refused", remedy).by(Who::Bake),
+        );
     }
     if !burnonce.installed {
-        let remedy =
-            "install its package in a chroot of the image; that brings overlayroot and makes the initramfs anew";
-        return Some(obstacle("burnonce is not in the image", remedy));
+        let remedy = "let `burnonce bake` put it in; or install its package in a chroot of the image, which brings overlayroot \
+                      and makes the initramfs anew";
+        return Some(obstacle("burnonce is not in the image", remedy).by(Who::Bake));
     }
     (!burnonce.armed).then(|| {
         let remedy = "run `systemctl enable burnonce.service` in a chroot of the image";
@@ -199,6 +221,7 @@ fn installation(system: &System) -> Option<Obstacle> {
             "burnonce is in the image, but burnonce.service is not enabled: the first boot converts nothing",
             remedy,
         )
+        .by(Who::Bake)
     })
 }
 

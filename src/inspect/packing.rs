@@ -86,7 +86,24 @@ pub fn unpacked<'r>(packing: Packing, packed: impl BufRead + 'r) -> io::Result<B
             zstd.window_log_max(ZSTD_WINDOW)?;
             Box::new(zstd)
         }
-        Packing::Xz => Box::new(Xz { packed, stream: stream()?, ended: false }),
+        Packing::Xz => Box::new(Xz { packed, stream: stream()?, ended: false, single: false }),
+    })
+}
+
+/// The same of the first stream, frame or member alone, as the kernel unpacks an initramfs. When all was read, `packed` is at what follows.
+///
+/// # Errors
+/// There is no memory for unpacking it.
+pub fn first_unpacked<'r>(packing: Packing, packed: &'r mut dyn BufRead) -> io::Result<Box<dyn Read + 'r>> {
+    Ok(match packing {
+        Packing::None => Box::new(packed),
+        Packing::Gzip => Box::new(GzDecoder::new(packed)),
+        Packing::Zstd => {
+            let mut zstd = zstd::stream::read::Decoder::with_buffer(packed)?.single_frame();
+            zstd.window_log_max(ZSTD_WINDOW)?;
+            Box::new(zstd)
+        }
+        Packing::Xz => Box::new(Xz { packed, stream: stream()?, ended: false, single: true }),
     })
 }
 
@@ -149,6 +166,8 @@ struct Xz<R> {
     stream: Stream,
     /// The stream came to its end.
     ended: bool,
+    /// There is to be no other one.
+    single: bool,
 }
 
 impl<R: BufRead> Read for Xz<R> {
@@ -157,6 +176,9 @@ impl<R: BufRead> Read for Xz<R> {
             return Ok(0);
         }
         loop {
+            if self.ended && self.single {
+                return Ok(0);
+            }
             let packed = self.packed.fill_buf()?;
             if self.ended {
                 let zeros = packed.iter().take_while(|byte| **byte == 0).count();

@@ -27,36 +27,112 @@ pub struct Source {
 /// # Errors
 /// It is no image, cannot be read, was cut short or is damaged; there is no room to unpack it. The message says what to do.
 pub fn open(path: &Path) -> Result<Source> {
-    let shown = path.display();
-    ensure!(
-        path != Path::new("-"),
-        "an image is not read from standard input, for it is read in any order; name a file (`./-` is one of that name)"
-    );
-    let metadata = match fs::metadata(path) {
-        Err(error) if error.kind() == ErrorKind::NotFound => bail!("{shown} is not there; check the name"),
-        Err(error) if error.kind() == ErrorKind::PermissionDenied => bail!("{}", forbidden(path)),
-        metadata => metadata.with_context(|| format!("looking at {shown}"))?,
-    };
-    let kind = metadata.file_type();
-    ensure!(!kind.is_dir(), "{shown} is a directory; name the image file itself");
-    ensure!(kind.is_file() || kind.is_block_device(), "{shown} is no file; name an image file");
-    let mut file = match File::open(path) {
-        Err(error) if error.kind() == ErrorKind::PermissionDenied => bail!("{}", forbidden(path)),
-        opened => opened.with_context(|| format!("opening {shown}"))?,
-    };
-    let mut head = Vec::new();
-    let reading = || format!("reading {shown}");
-    (&file).take(packing::HEAD as u64).read_to_end(&mut head).with_context(reading)?;
-    ensure!(!head.is_empty(), "{shown} is empty; download the image again");
-    let packing = packing::of(&head);
+    let named = Named::open(path)?;
+    let (packing, length) = (named.packing, named.length);
     if packing == Packing::None {
-        check(path, packing, &head)?;
-        let length = file.seek(SeekFrom::End(0)).with_context(reading)?;
-        return Ok(Source { file, length: Bytes(length), packing });
+        return Ok(Source { file: named.file, length, packing });
     }
-    file.rewind().with_context(reading)?;
-    let (into, length) = unpack(path, &file, packing)?;
-    Ok(Source { file: into, length: Bytes(length), packing })
+    if std::io::stderr().is_terminal() {
+        tell(format_args!("unpacking {}; this can take a minute", path.display()));
+    }
+    let (into, directory) = temporary(path)?;
+    let length = named.unpack(&into, &|_| {}, |error| no_room(path, &directory, error))?;
+    Ok(Source { file: into, length, packing })
+}
+
+/// A file that was named as an image, and what it begins with.
+pub(crate) struct Named {
+    path: PathBuf,
+    pub file: File,
+    pub packing: Packing,
+    /// That of the file: of an image that is packed, how long it is packed.
+    pub length: Bytes,
+    /// It is a block device: a card.
+    pub is_device: bool,
+}
+
+impl Named {
+    /// Opens it. Reads only.
+    ///
+    /// # Errors
+    /// As [`open`].
+    pub fn open(path: &Path) -> Result<Named> {
+        let shown = path.display();
+        ensure!(
+            path != Path::new("-"),
+            "an image is not read from standard input, for it is read in any order; name a file (`./-` is one of that name)"
+        );
+        let metadata = match fs::metadata(path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => bail!("{shown} is not there; check the name"),
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => bail!("{}", forbidden(path)),
+            metadata => metadata.with_context(|| format!("looking at {shown}"))?,
+        };
+        let kind = metadata.file_type();
+        ensure!(!kind.is_dir(), "{shown} is a directory; name the image file itself");
+        ensure!(kind.is_file() || kind.is_block_device(), "{shown} is no file; name an image file");
+        let mut file = match File::open(path) {
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => bail!("{}", forbidden(path)),
+            opened => opened.with_context(|| format!("opening {shown}"))?,
+        };
+        let mut head = Vec::new();
+        let reading = || format!("reading {shown}");
+        (&file).take(packing::HEAD as u64).read_to_end(&mut head).with_context(reading)?;
+        ensure!(!head.is_empty(), "{shown} is empty; download the image again");
+        let packing = packing::of(&head);
+        if packing == Packing::None {
+            check(path, packing, &head)?;
+        }
+        let length = Bytes(file.seek(SeekFrom::End(0)).with_context(reading)?);
+        file.rewind().with_context(reading)?;
+        Ok(Named { path: path.to_owned(), file, packing, length, is_device: kind.is_block_device() })
+    }
+
+    /// Its name.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Unpacks it into an empty file, and says how long that is now. `progress` is told how many bytes of the packed file were read since
+    /// it was told last; `failed` is what an error means that came of writing.
+    ///
+    /// # Errors
+    /// It is no image, was cut short or is damaged; it cannot be written.
+    pub fn unpack(
+        &self,
+        into: &File,
+        progress: &dyn Fn(u64),
+        failed: impl Fn(std::io::Error) -> anyhow::Error,
+    ) -> Result<Bytes> {
+        let (path, packing) = (&self.path, self.packing);
+        let counted = Counted { file: &self.file, progress };
+        let mut packed = packing::unpacked(packing, BufReader::with_capacity(PIECE, counted))
+            .with_context(|| format!("unpacking {}", path.display()))?;
+        let mut piece = vec![0; PIECE];
+        let mut length = fill(&mut packed, &mut piece).map_err(|error| damaged(path, packing, &error))?;
+        check(path, packing, &piece[..length])?;
+        let mut at = 0;
+        while length > 0 {
+            put(into, at, &piece[..length]).map_err(&failed)?;
+            at += length as u64;
+            length = fill(&mut packed, &mut piece).map_err(|error| damaged(path, packing, &error))?;
+        }
+        into.set_len(at).map_err(&failed)?;
+        Ok(Bytes(at))
+    }
+}
+
+/// Tells how much was read.
+struct Counted<'f> {
+    file: &'f File,
+    progress: &'f dyn Fn(u64),
+}
+
+impl Read for Counted<'_> {
+    fn read(&mut self, room: &mut [u8]) -> std::io::Result<usize> {
+        let count = self.file.read(room)?;
+        (self.progress)(count as u64);
+        Ok(count)
+    }
 }
 
 fn forbidden(path: &Path) -> String {
@@ -76,28 +152,6 @@ fn check(path: &Path, packing: Packing, head: &[u8]) -> Result<()> {
         "{what} is no disk image: its first sector has no partition table; name an image that can be burned with `dd`"
     );
     Ok(())
-}
-
-/// Unpacks `file` into a temporary file. The length is that of the whole.
-fn unpack(path: &Path, file: &File, packing: Packing) -> Result<(File, u64)> {
-    let shown = path.display();
-    let mut packed = packing::unpacked(packing, BufReader::with_capacity(PIECE, file))
-        .with_context(|| format!("unpacking {shown}"))?;
-    let mut piece = vec![0; PIECE];
-    let mut length = fill(&mut packed, &mut piece).map_err(|error| damaged(path, packing, &error))?;
-    check(path, packing, &piece[..length])?;
-    if std::io::stderr().is_terminal() {
-        tell(format_args!("unpacking {shown}; this can take a minute"));
-    }
-    let (into, directory) = temporary(path)?;
-    let mut at = 0;
-    while length > 0 {
-        put(&into, at, &piece[..length]).map_err(|error| no_room(path, &directory, error))?;
-        at += length as u64;
-        length = fill(&mut packed, &mut piece).map_err(|error| damaged(path, packing, &error))?;
-    }
-    into.set_len(at).map_err(|error| no_room(path, &directory, error))?;
-    Ok((into, at))
 }
 
 /// A file without a name, and the directory that it is in.

@@ -13,6 +13,8 @@ use std::io::{BufRead, BufReader, Read};
 pub const TEXT: u64 = 256 << 10;
 /// The longest list of packages that is read, in bytes; that of a full desktop has 3 MiB.
 const STATUS: u64 = 64 << 20;
+/// Where packages are that the first boot of a node installs.
+pub const PACKAGES: &str = "var/lib/burnonce/packages";
 /// Where systemd keeps what an administrator says of units.
 const UNITS: &str = "etc/systemd/system";
 /// Where packages put units.
@@ -82,6 +84,15 @@ pub struct Burnonce {
     pub configuration: Configuration,
     /// What `/etc/burnonce.yaml` says of converting.
     pub convert: Convert,
+    /// The names of the packages' files that the first boot installs.
+    pub waiting: Vec<String>,
+}
+
+impl Burnonce {
+    /// Whether this package is among those that the first boot installs.
+    pub fn brings(&self, package: &str) -> bool {
+        self.waiting.iter().any(|name| name.split_once('_').is_some_and(|(name, _)| name == package))
+    }
 }
 
 /// Whether a boot is to convert.
@@ -161,6 +172,7 @@ pub fn look(root: &dyn Tree) -> Result<System> {
             armed: unit(root, "burnonce.service")? == Unit::Enabled,
             configuration: configuration(root)?,
             convert: convert(root)?,
+            waiting: waiting(root)?,
         },
         cloud_init: has_cloud_init.then_some(cloud_init),
         has_machine_id: root.text("etc/machine-id", 64)?.is_some_and(|id| is_machine_id(id.trim())),
@@ -323,6 +335,13 @@ fn convert(root: &dyn Tree) -> Result<Convert> {
         Ok(_) => Convert::Off,
         Err(error) => Convert::Mistake(error.to_string()),
     })
+}
+
+/// The packages that the first boot installs.
+fn waiting(root: &dyn Tree) -> Result<Vec<String>> {
+    let mut names = root.list(PACKAGES)?;
+    names.retain(|name| name.ends_with(".deb"));
+    Ok(names)
 }
 
 /// How systemd sees a unit.

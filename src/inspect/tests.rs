@@ -12,16 +12,16 @@ use crate::table::Scheme;
 use crate::units::{GIB, MIB, Sectors};
 
 /// What a row has.
-struct Image {
-    boot: Memory,
-    root: Memory,
-    labels: [&'static str; 2],
+pub(crate) struct Image {
+    pub boot: Memory,
+    pub root: Memory,
+    pub labels: [&'static str; 2],
 }
 
 const CLOUD_CFG: &str =
     "cloud_init_modules:\n - seed_random\n - growpart\n - [resizefs, always]\ncloud_config_modules:\n - locale\n";
 
-fn status(packages: &[(&str, &str)], architecture: &str) -> String {
+pub(crate) fn status(packages: &[(&str, &str)], architecture: &str) -> String {
     let list = packages.iter().map(|(name, version)| {
         format!("Package: {name}\nStatus: install ok installed\nArchitecture: {architecture}\nVersion: {version}\nDescription: x\n lines: of it\n\n")
     });
@@ -29,12 +29,12 @@ fn status(packages: &[(&str, &str)], architecture: &str) -> String {
     list.collect::<String>() + gone
 }
 
-fn os_release(pretty: &str, id: &str, version: &str, codename: &str) -> String {
+pub(crate) fn os_release(pretty: &str, id: &str, version: &str, codename: &str) -> String {
     format!("PRETTY_NAME=\"{pretty}\"\n# a comment\nID={id}\nVERSION_ID=\"{version}\"\nVERSION_CODENAME={codename}\n")
 }
 
 /// Ubuntu Server for the Raspberry Pi.
-fn ubuntu(version: &str, codename: &str) -> Image {
+pub(crate) fn ubuntu(version: &str, codename: &str) -> Image {
     let packages = [("dpkg", "1.22"), ("initramfs-tools", "0.142"), ("cloud-init", "25.2"), ("overlayroot", "0.48")];
     let line = "console=serial0,115200 multipath=off dwc_otg.lpm_enable=0 console=tty1 root=LABEL=writable rootfstype=ext4 rootwait fixrtc";
     Image {
@@ -60,7 +60,7 @@ fn ubuntu(version: &str, codename: &str) -> Image {
 }
 
 /// Ubuntu with two boots on the boot partition, and dracut.
-fn ubuntu_ab() -> Image {
+pub(crate) fn ubuntu_ab() -> Image {
     let packages = [("dpkg", "1.23"), ("dracut", "108"), ("cloud-init", "26.1"), ("overlayroot", "0.49")];
     let base = ubuntu("26.04", "resolute");
     Image {
@@ -91,7 +91,7 @@ fn raspios(codename: &str, version: &str, line: &str) -> Image {
     }
 }
 
-fn bookworm() -> Image {
+pub(crate) fn bookworm() -> Image {
     let line = "console=tty1 root=PARTUUID=5a6b7c8d-02 rootfstype=ext4 fsck.repair=yes rootwait quiet init=/usr/lib/raspberrypi-sys-mods/firstboot\n";
     let image = raspios("bookworm", "12", line);
     let root = image
@@ -103,7 +103,7 @@ fn bookworm() -> Image {
     Image { root, ..image }
 }
 
-fn trixie() -> Image {
+pub(crate) fn trixie() -> Image {
     let image = raspios("trixie", "13", "console=tty1 root=PARTUUID=5a6b7c8d-02 rootwait resize\n");
     let boot = image.boot.file("initramfs8", initramfs::tests::made_of(&["scripts/local-premount/resize_early"]));
     let root = image
@@ -118,7 +118,7 @@ fn trixie() -> Image {
     Image { boot, root, ..image }
 }
 
-fn debian() -> Image {
+pub(crate) fn debian() -> Image {
     let packages = [("dpkg", "1.22"), ("initramfs-tools", "0.148")];
     Image {
         boot: Memory::default()
@@ -133,7 +133,7 @@ fn debian() -> Image {
     }
 }
 
-fn armbian() -> Image {
+pub(crate) fn armbian() -> Image {
     let packages = [("dpkg", "1.22"), ("initramfs-tools", "0.142")];
     Image {
         boot: Memory::default()
@@ -155,7 +155,7 @@ fn armbian() -> Image {
 }
 
 /// An inspection of an MBR with these two partitions, as that of a file would be.
-fn inspected(image: &Image) -> Inspection {
+pub(crate) fn inspected(image: &Image) -> Inspection {
     let partition = |number: u32, start: u64, sectors: u64| Partition {
         number,
         start: Lba(start),
@@ -436,7 +436,7 @@ fn what_stands_in_the_way_is_named_with_a_remedy() {
 }
 
 /// An image into which burnonce was put as the README says.
-fn prepared() -> Image {
+pub(crate) fn prepared() -> Image {
     let packages = [("dpkg", "1.22"), ("initramfs-tools", "0.142"), ("overlayroot", "0.18"), ("burnonce", "0.1.0")];
     let image = raspios("trixie", "13", "console=tty1 root=PARTUUID=5a6b7c8d-02 rootwait\n");
     let names = ["scripts/init-bottom/overlayroot", "sbin/burnonce"];

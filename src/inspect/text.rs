@@ -2,6 +2,7 @@
 
 use super::boot::{Boot, CommandLine, Used};
 use super::growers::{Grower, State, When};
+use super::obstacles::Who;
 use super::packing::Packing;
 use super::partition::Target;
 use super::system::{Generator, System};
@@ -18,7 +19,7 @@ const WIDTH: usize = 78;
 impl fmt::Display for Inspection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let system = &self.findings.system;
-        writeln!(f, "{}: {}", escaped(&self.image), title(system))?;
+        writeln!(f, "{}", self.heading())?;
         writeln!(f)?;
         f.write_str(&picture::draw(&self.card(), WIDTH))?;
         writeln!(f)?;
@@ -91,6 +92,7 @@ fn installed(is: bool, version: Option<&str>) -> String {
 fn burnonce(system: &System) -> String {
     let burnonce = &system.burnonce;
     let armed = match (burnonce.installed, burnonce.armed) {
+        _ if burnonce.brings("burnonce") => ", baked in: the first boot installs it and converts",
         (false, _) => "",
         (true, true) => ", armed: the first boot converts",
         (true, false) => ", not armed",
@@ -177,6 +179,11 @@ fn growers(f: &mut fmt::Formatter<'_>, growers: &[Grower]) -> fmt::Result {
 }
 
 impl Inspection {
+    /// The image, and what is in it: `a.img: Raspberry Pi OS 12 bookworm, arm64`.
+    pub fn heading(&self) -> String {
+        format!("{}: {}", escaped(&self.image), title(&self.findings.system))
+    }
+
     fn root_line(&self) -> String {
         let root = &self.root;
         let state = match (root.errors, root.clean) {
@@ -210,6 +217,17 @@ impl Inspection {
             paragraph(f, &format!("{:>3}. ", index + 1), &obstacle.found)?;
             paragraph(f, "     > ", &obstacle.remedy)?;
         }
-        Ok(())
+        let by_bake = self.obstacles.iter().filter(|obstacle| obstacle.who == Who::Bake).count();
+        match (by_bake, self.obstacles.len()) {
+            (0, _) => Ok(()),
+            (some, all) if some == all => {
+                writeln!(f)?;
+                paragraph(f, "", "`burnonce bake` takes all of that out of the way")
+            }
+            (some, _) => {
+                writeln!(f)?;
+                paragraph(f, "", &format!("`burnonce bake` takes {some} of these out of the way"))
+            }
+        }
     }
 }

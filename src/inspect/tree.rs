@@ -188,6 +188,17 @@ pub mod memory {
             self.with(path, Node::Link(target.to_owned()), Vec::new())
         }
 
+        /// With a directory.
+        pub fn directory(self, path: &str) -> Memory {
+            self.with(path, Node::Directory, Vec::new())
+        }
+
+        /// Without what is at `path`.
+        pub fn without(mut self, path: &str) -> Memory {
+            self.0.remove(path);
+            self
+        }
+
         fn with(mut self, path: &str, node: Node, content: Vec<u8>) -> Memory {
             for (at, _) in path.match_indices('/') {
                 self.0.entry(path[..at].to_owned()).or_insert((Node::Directory, Vec::new()));

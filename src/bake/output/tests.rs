@@ -27,7 +27,7 @@ fn an_image_is_there_when_it_is_whole_with_its_checksum() {
         for content in [vec![1; 300_000], b"another one".to_vec()] {
             let (image, length) = image(&content);
             let output = Output::create(&target).unwrap();
-            output.fill(&image, length).unwrap();
+            output.fill(&image, length, &|_| {}).unwrap();
             let before = names(directory.path());
             assert!(before.is_empty() || before == [name.to_owned(), format!("{name}.sha256")], "{before:?}");
             output.publish().unwrap();
@@ -55,7 +55,7 @@ fn what_is_given_up_leaves_nothing_and_what_was_there_stays() {
     fs::write(&target, "the old one").unwrap();
     let (image, length) = image(b"new");
     let output = Output::create(&target).unwrap();
-    output.fill(&image, length).unwrap();
+    output.fill(&image, length, &|_| {}).unwrap();
     drop(output);
     assert_eq!(names(directory.path()), ["mine.img"]);
     assert_eq!(fs::read_to_string(&target).unwrap(), "the old one");
@@ -139,7 +139,7 @@ fn child_that_has_no_room() {
     let noise = File::open("/dev/urandom").unwrap();
     for name in ["mine.img.xz", "mine.img.zst"] {
         let output = Output::create(&directory.join(name)).unwrap();
-        let error = format!("{:#}", output.fill(&noise, 1 << 20).unwrap_err());
+        let error = format!("{:#}", output.fill(&noise, 1 << 20, &|_| {}).unwrap_err());
         let said = format!("there is no room for {} in {} (", directory.join(name).display(), directory.display());
         assert!(error.starts_with(&said) && error.ends_with("; make some, or name a place with more"), "{error}");
     }

@@ -3,7 +3,7 @@
 use super::super::Inspection;
 use super::super::boot::{CommandLine, Used, partition_of};
 use super::super::partition::Target;
-use super::{Obstacle, obstacle};
+use super::{Obstacle, Who, obstacle};
 
 /// What to do where the image does not tell.
 const LOOK: &str = "look at what its boot loader gives to the kernel, and at `burnonce plan` on the node";
@@ -13,11 +13,11 @@ pub fn command_lines(image: &Inspection) -> Vec<Obstacle> {
     let Some(boot) = &image.findings.boot else {
         let found = "no partition holds a FAT file system, and /boot of the root has neither armbianEnv.txt nor extlinux/extlinux.conf: \
                      the kernel command line and what is in the initramfs are not known";
-        return vec![obstacle(found, LOOK)];
+        return vec![obstacle(found, LOOK).by(Who::Unknown)];
     };
     if boot.command_lines.is_empty() {
         let found = format!("partition {} has no cmdline.txt: the kernel command line is not known", boot.partition);
-        return vec![obstacle(found, LOOK)];
+        return vec![obstacle(found, LOOK).by(Who::Unknown)];
     }
     let used = boot.command_lines.iter().filter(|line| line.used != Used::Never);
     used.flat_map(|line| words(line, image.root.partition)).collect()
@@ -45,14 +45,14 @@ fn words(line: &CommandLine, root: u32) -> Vec<Obstacle> {
         Target::NotTold => found.push(obstacle(
             format!("whether `root={name}` in {path} names the root partition cannot be told from an image"),
             format!("write there {called}, or make sure of it by `burnonce plan` on the node"),
-        )),
+        ).by(Who::Unknown)),
     }
     for word in line.words() {
         match word {
             "rw" => found.push(obstacle(
                 format!("`rw` in {path} has root mounted writable from the start: something may write to the image before burnonce runs"),
                 take_out(word),
-            )),
+            ).by(if path.starts_with('/') { Who::Owner } else { Who::Bake })),
             "burnonce=off" => {
                 found.push(obstacle(format!("`burnonce=off` in {path} keeps burnonce from doing anything"), take_out(word)));
             }
@@ -73,7 +73,7 @@ pub fn initramfs(image: &Inspection) -> Vec<Obstacle> {
     let mut found: Vec<Obstacle> = closed
         .map(|(path, why)| {
             let what = format!("what {path} on the {} does is not known: {why}", partition_of(path));
-            obstacle(what, "make it anew, packed by zstd: set `COMPRESS=zstd` in /etc/initramfs-tools/initramfs.conf, and run `update-initramfs -u -k all` in a chroot of the image")
+            obstacle(what, "make it anew, packed by zstd: set `COMPRESS=zstd` in /etc/initramfs-tools/initramfs.conf, and run `update-initramfs -u -k all` in a chroot of the image").by(Who::Unknown)
         })
         .collect();
     if boot.more_initramfs > 0 {
@@ -81,7 +81,7 @@ pub fn initramfs(image: &Inspection) -> Vec<Obstacle> {
             "{} files more on partition {} have the name of an initramfs, and were not looked into",
             boot.more_initramfs, boot.partition
         );
-        found.push(obstacle(what, "remove there what no kernel uses"));
+        found.push(obstacle(what, "remove there what no kernel uses").by(Who::Unknown));
     }
     found
 }
