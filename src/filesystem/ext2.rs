@@ -202,7 +202,8 @@ pub(crate) enum Kind {
 
 impl Filesystem {
     fn open(device: &Path) -> Result<Filesystem> {
-        Filesystem::open_with(device, None, 0).with_context(|| format!("opening the file system on {}", device.display()))
+        Filesystem::open_with(device, None, 0)
+            .with_context(|| format!("opening the file system on {}", device.display()))
     }
 
     /// Opens the file system that begins at the byte `offset` of a file. Reads only.
