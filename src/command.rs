@@ -158,7 +158,7 @@ fn kill(child: &mut Child) {
 }
 
 fn minutes(limit: Duration) -> String {
-    match limit.as_secs() {
+    match (limit + Duration::from_millis(500)).as_secs() {
         seconds if seconds >= 120 => format!("{} minutes", seconds / 60),
         seconds => format!("{seconds} s"),
     }
@@ -220,7 +220,7 @@ mod tests {
         let program = Program::new("sh").args(["-c", "sleep 1000 & echo $!; wait"]);
         let limit = Duration::from_millis(500);
         let error = program.watch(limit, &mut |line| lines.push(line.to_owned())).unwrap_err().to_string();
-        assert!(error.ends_with("sh did not end within 0 s, and was killed"), "{error}");
+        assert!(error.ends_with("sh did not end within 1 s, and was killed"), "{error}");
         let child = Path::new("/proc").join(&lines[0]).join("stat");
         let end = Instant::now() + LAST;
         // Nobody may be there to collect it: then it is a zombie.
@@ -228,7 +228,7 @@ mod tests {
             assert!(Instant::now() < end, "its child still runs");
             sleep(TICK);
         }
-        assert_eq!(minutes(Duration::from_secs(1200)), "20 minutes");
+        assert_eq!(minutes(Duration::from_millis(1_199_970)), "20 minutes");
     }
 
     #[test]
