@@ -9,6 +9,7 @@ use crate::filesystem::{self, mark};
 use crate::mounted::{self, Mounted};
 use crate::observation::{Disk, Place};
 use crate::overlay::{self, Configuration, Counts};
+use crate::packages::{self, Installer};
 use crate::state::{self, State};
 use crate::step::{Plan, Step};
 use crate::sys;
@@ -88,7 +89,7 @@ fn is_configured(machine: &Machine) -> bool {
     text.is_ok_and(|text| matches!(overlay::parse(&text), Configuration::Complete(_)))
 }
 
-fn apply(step: &Step, machine: &Machine, console: &Console) -> Result<()> {
+fn apply(step: &Step, machine: &Machine, console: &mut Console) -> Result<()> {
     let root = machine.root;
     match step {
         Step::RecordAttempt { attempt } => {
@@ -144,8 +145,12 @@ fn apply(step: &Step, machine: &Machine, console: &Console) -> Result<()> {
         Step::Seal { device } => filesystem::seal(&machine.node(device)),
         Step::Unseal { device } => filesystem::unseal(&machine.node(device)),
         Step::KeepLog { device } => keep_log(machine, device, console),
+        Step::InstallPackages { packages, attempt } => {
+            let installer = Installer::of(root);
+            install(&installer, packages, *attempt, machine, console)
+        }
         Step::RebuildInitramfs { rebuild, .. } => {
-            let counts = Counts { rebuilds: *rebuild, ..machine.counts.clone() };
+            let counts = Counts { rebuilds: *rebuild, rebuilt: false, ..machine.counts.clone() };
             write_configuration(machine, &overlay::begun(&counts))?;
             // Root is writable this late in a boot, but not where it was sealed until just now.
             let rebuild = || Program::new("update-initramfs").args(["-u", "-k", "all"]).run();
@@ -217,6 +222,26 @@ fn stage(root: &Path, state: &State) -> Result<PathBuf> {
     upper::make_ballast(&Upper::at(&stage).own("ballast"))?;
     files::replace(&stage.join(state::PATH), &state.to_json()?)?;
     Ok(stage)
+}
+
+/// Installs the packages that came with the image. They are there until all of it is on the card: a power cut installs them again.
+fn install(
+    installer: &Installer,
+    waiting: &[String],
+    attempt: u32,
+    machine: &Machine,
+    console: &mut Console,
+) -> Result<()> {
+    let root = machine.root;
+    let counts = Counts { rebuilds: attempt, rebuilt: false, ..machine.counts.clone() };
+    write_configuration(machine, &overlay::begun(&counts))?;
+    // As in the rebuild. But where it was sealed until just now, it stays writable: dpkg has replaced the very program that runs here,
+    // and as long as one of its old files is in use, root cannot become read-only but by the end of this boot.
+    if mounted::is_read_only(root)? {
+        mounted::remount(root, true)?;
+    }
+    installer.install(waiting, attempt > 1, &mut |words| console.say(words))?;
+    packages::remove(root)
 }
 
 /// Sets a mode whatever the umask is.

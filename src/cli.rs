@@ -27,7 +27,8 @@ pub enum Command {
         #[arg(long, value_name = "N", hide = true)]
         steps: Option<usize>,
     },
-    /// Rebuild the initramfs where it lacks overlayroot; what burnonce-prepare.service runs late in such a boot
+    /// Install what came with the image, and rebuild the initramfs where it lacks overlayroot; what burnonce-prepare.service runs late
+    /// in such a boot
     Prepare {
         /// Do everything but the restart at the end
         #[arg(long)]

@@ -11,12 +11,15 @@ use crate::output::print;
 use crate::overlay::{Configuration, Counts};
 use crate::refusal::{Refusal, aftermath};
 use crate::step::{Plan, Purpose, Step};
-use crate::{Exit, at_boot, files, hold, maintain, motd, mounted, notice, observe, overlay, plan};
+use crate::{Exit, at_boot, files, hold, maintain, motd, mounted, notice, observe, overlay, packages, plan};
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::path::Path;
 use std::time::Instant;
+use words::{announce, overlay_line, say_what_is_prepared};
+
+mod words;
 
 /// How a run of `converge` or `prepare` is to be.
 #[derive(Debug, Clone, Copy)]
@@ -106,6 +109,11 @@ fn converge(options: &Options, first: bool, console: &mut Console) -> Result<End
     let (loaded, config) = config::of(root);
     let mut seen = observe::observe(root, &config)?;
     let mut decided = plan::decide(&seen, &loaded);
+    // A preparation that the power has cut off: whatever this boot comes to, services are to start again.
+    if matches!(seen.root, Root::Plain { .. }) && packages::has_leftovers(root) && is_booting(options, &seen, first)? {
+        mounted::with_root_writable(root, || packages::clear_leftovers(root))
+            .unwrap_or_else(|error| log::warn!("{error:#}"));
+    }
     // Nobody else has the upper checked as long as the overlay is not configured.
     if matches!(decided, Err(Refusal::UnusableUpper { .. })) && is_booting(options, &seen, first)? {
         if let Some(device) = plan::unclean_upper(&seen) {
@@ -240,9 +248,7 @@ fn pursue(
             Ok((Exit::Refused, "refused", message.to_owned()))
         }
         Purpose::Prepare { lacks } if !options.late => {
-            console.say(format_args!(
-                "the initramfs of this image has no {lacks}. It is rebuilt later in this boot; the next boot converts."
-            ));
+            say_what_is_prepared(*lacks, &seen.packages, console);
             let path = options.root.join(PREPARE);
             fs::create_dir_all(options.root.join(RUN))
                 .with_context(|| format!("making {}", options.root.join(RUN).display()))?;
@@ -347,33 +353,6 @@ fn is_first_overlay_boot(root: &Path) -> bool {
     !files::below(root, overlay::UPPER).join("overlay/var").exists()
 }
 
-/// The first lines of a conversion: what is about to happen, and how long one waits.
-fn announce(plan: &Plan, seen: &Observation, console: &mut Console) {
-    let Some(disk) = &seen.disk else { return };
-    let length = disk.sectors.to_bytes(disk.sector_size);
-    console.say(format_args!(
-        "converting this node (burnonce {}): a card of {length}, /dev/{}.",
-        env!("CARGO_PKG_VERSION"),
-        disk.name
-    ));
-    if let Some((_, _, sectors)) = plan.new_partition() {
-        let size = sectors.to_bytes(disk.sector_size);
-        console.say(format_args!(
-            "the image stays as it was burned; all that is written goes to a new partition of {size}."
-        ));
-    }
-    console.say("this takes seconds, and ends with a restart. Cutting the power does no harm: the next boot goes on.");
-}
-
-fn overlay_line(seen: &Observation) -> String {
-    let Root::Overlay { upper: Some(upper), .. } = &seen.root else { return "nothing to do.".to_owned() };
-    let lower = match &seen.lower {
-        crate::observation::Place::Partition { name, .. } => format!("/dev/{name}"),
-        _ => "the image".to_owned(),
-    };
-    format!("this node runs on its overlay: what is written goes to /dev/{upper}; {lower} stays as it was burned.")
-}
-
 /// Carries the plan out, blinks meanwhile, and writes a failure down where it will be found.
 ///
 /// # Errors
@@ -411,6 +390,10 @@ fn failed(plan: &Plan, seen: &Observation, machine: &Machine, failure: Failure) 
     let begun = plan.steps.iter().find_map(|step| match step {
         Step::RecordAttempt { attempt } => {
             Some(("convert this node", *attempt, Counts { attempts: *attempt, ..machine.counts.clone() }))
+        }
+        Step::InstallPackages { attempt, .. } => {
+            let counts = Counts { rebuilds: *attempt, rebuilt: false, ..machine.counts.clone() };
+            Some(("prepare this node", *attempt, counts))
         }
         Step::RebuildInitramfs { rebuild, .. } => {
             Some(("rebuild the initramfs", *rebuild, Counts { rebuilds: *rebuild, ..machine.counts.clone() }))

@@ -50,7 +50,8 @@ pub fn remove(path: &Path) -> Result<bool> {
     }
 }
 
-fn beside(path: &Path) -> PathBuf {
+/// The temporary file that `path` is written to before it is renamed.
+pub(crate) fn beside(path: &Path) -> PathBuf {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(".burnonce-new");
     path.with_file_name(name)

@@ -44,6 +44,7 @@ pub mod observation;
 pub mod observe;
 pub mod output;
 pub mod overlay;
+pub mod packages;
 pub mod picture;
 pub mod plan;
 pub mod preview;

@@ -26,6 +26,9 @@ pub struct Observation {
     /// Other disks of this machine, by their kernel names, with the disk id of [`Observation::disk`]: a copy beside its original.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub twins: Vec<String>,
+    /// File names of the packages that came with the image and wait to be installed, sorted; not looked for on an overlay.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub packages: Vec<String>,
 }
 
 /// Words of the kernel command line.
@@ -188,6 +191,8 @@ pub enum Lacks {
     Overlayroot,
     /// The guard, which looks at the upper before and carries out a reset.
     Guard,
+    /// What packages bring that came with the image and are not installed yet ([`Observation::packages`]).
+    Packages,
 }
 
 impl fmt::Display for Lacks {
@@ -195,6 +200,7 @@ impl fmt::Display for Lacks {
         f.write_str(match self {
             Lacks::Overlayroot => "overlayroot",
             Lacks::Guard => "guard of burnonce",
+            Lacks::Packages => "trace of the packages that came with the image",
         })
     }
 }

@@ -7,7 +7,7 @@ use crate::observation::{Cmdline, Disk, Held, KernelPartition, Observation, Over
 use crate::overlay::{self, Configuration};
 use crate::table::{self, Defect, Table};
 use crate::units::{Bytes, Lba, Sectors};
-use crate::{config::Config, mounts, mounts::Mount, plan};
+use crate::{config::Config, mounts, mounts::Mount, packages, plan};
 use anyhow::{Context, Result};
 use std::fs::{self, File};
 use std::io::ErrorKind;
@@ -43,6 +43,8 @@ pub fn observe(root: &Path, config: &Config) -> Result<Observation> {
     if let (Some(disk), None, Configuration::Complete(_)) = (&mut disk, upper, &configuration) {
         disk.begun = begun(root, disk, config);
     }
+    // On an overlay nothing is installed into the image; a boot with nothing to do is to be short.
+    let packages = if matches!(mode, Root::Plain { .. }) { packages::waiting(root)? } else { Vec::new() };
     Ok(Observation {
         cmdline: cmdline(&read(&root.join("proc/cmdline"))?),
         root: mode,
@@ -51,6 +53,7 @@ pub fn observe(root: &Path, config: &Config) -> Result<Observation> {
         configuration,
         overlayroot: overlayroot(root),
         twins,
+        packages,
     })
 }
 

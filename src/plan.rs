@@ -2,13 +2,14 @@
 
 use crate::config::Config;
 use crate::guard::report::Verdict;
-use crate::observation::{Disk, Lacks, Observation, Place, Root};
+use crate::observation::{Disk, Observation, Place, Root};
 use crate::overlay::{self, Configuration, Counts};
 use crate::refusal::Refusal;
 use crate::step::{Plan, Purpose, Step};
 use crate::table::{Partition, Table};
 
 mod grow;
+mod prepare;
 mod remake;
 mod upper;
 
@@ -314,9 +315,10 @@ fn convert(seen: &Observation, config: &Config, fs_type: &str, counts: &Counts) 
     let made = make_upper(disk, table, config, uuid, attempt, upper)?;
     // A sealed image that no overlay is configured for (one that was read back from a converted card) takes not even a count.
     let mut steps: Vec<Step> = sealed.then(|| Step::Unseal { device: lower.clone() }).into_iter().collect();
-    if let Some(lacks) = seen.overlayroot.lacks() {
-        steps.extend(prepare(seen, lacks, counts)?);
-        return Ok(Plan { purpose: Purpose::Prepare { lacks }, steps, notes: notes(seen) });
+    if let Some(prepare) = prepare::prepare(seen, counts)? {
+        steps.extend(prepare.steps);
+        let notes = notes(seen).into_iter().chain(prepare.notes).collect();
+        return Ok(Plan { steps, notes, ..prepare });
     }
     if counts.attempts >= MAX_ATTEMPTS {
         return Err(Refusal::Attempts { attempts: counts.attempts, failure: counts.failure.clone() });
@@ -344,28 +346,6 @@ fn no_device(source: &str, fs_type: &str) -> Refusal {
         Some(device) => Refusal::RootFilesystem { device: device.to_owned(), fs_type: fs_type.to_owned() },
         None => Refusal::NoDevice { source: source.to_owned() },
     }
-}
-
-/// The initramfs that booted lacks something: rebuild it, where it can be. Once is enough, but a rebuild that was cut off is begun
-/// again.
-fn prepare(seen: &Observation, lacks: Lacks, counts: &Counts) -> Result<[Step; 2], Refusal> {
-    if !seen.overlayroot.installed {
-        return Err(if seen.overlayroot.rebuildable {
-            Refusal::NoOverlayroot
-        } else {
-            Refusal::NotRebuildable { lacks }
-        });
-    }
-    if !seen.overlayroot.rebuildable {
-        return Err(Refusal::NotRebuildable { lacks });
-    }
-    if counts.rebuilt {
-        return Err(Refusal::RebuiltInVain { lacks });
-    }
-    if counts.rebuilds >= MAX_ATTEMPTS {
-        return Err(Refusal::RebuildAttempts { attempts: counts.rebuilds, failure: counts.failure.clone() });
-    }
-    Ok([Step::RebuildInitramfs { lacks, rebuild: counts.rebuilds + 1 }, Step::Reboot])
 }
 
 /// Writing into a table that is not the one the kernel runs on could put two partitions over each other.

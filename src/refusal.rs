@@ -3,6 +3,7 @@
 use crate::config;
 use crate::filesystem::{Content, Owner};
 use crate::observation::{Lacks, Observation, Place, Root};
+use crate::packages;
 use crate::table::Defect;
 use crate::units::Bytes;
 use serde::Serialize;
@@ -62,6 +63,8 @@ pub enum Refusal {
     RebuiltInVain { lacks: Lacks },
     /// Three times the initramfs was begun to be rebuilt, and never to the end.
     RebuildAttempts { attempts: u32, failure: Option<String> },
+    /// Three times the packages that came with the image were begun to be installed, and the node never came to be prepared.
+    PackageAttempts { attempts: u32, failure: Option<String> },
     /// Three attempts, none of which came to its end.
     Attempts { attempts: u32, failure: Option<String> },
 }
@@ -185,13 +188,17 @@ impl fmt::Display for Refusal {
                  initramfs, or `update-initramfs` could not put the guard in. `lsinitramfs` on the file that it wrote shows \
                  whether usr/sbin/burnonce is in it; `burnonce` must be installed as a package",
             ),
-            Refusal::RebuiltInVain { lacks: Lacks::Overlayroot } => f.write_str(
+            Refusal::RebuiltInVain { lacks: Lacks::Overlayroot | Lacks::Packages } => f.write_str(
                 "the initramfs was rebuilt, and this boot still came up without overlayroot: the boot loader may load another initramfs, \
                  or none. Look in config.txt on the boot partition for `auto_initramfs=1` or an `initramfs` line that names \
                  the file which update-initramfs writes",
             ),
             Refusal::RebuildAttempts { attempts, failure } => {
                 give_up(f, *attempts, "rebuild the initramfs of this node", failure.as_deref())
+            }
+            Refusal::PackageAttempts { attempts, failure } => {
+                give_up(f, *attempts, "install the packages that came with this image", failure.as_deref())?;
+                write!(f, ". `dpkg --install {}/*.deb` on this node, as root, shows what is wrong", packages::DIRECTORY)
             }
             Refusal::Attempts { attempts, failure } => give_up(f, *attempts, "convert this node", failure.as_deref()),
         }

@@ -111,6 +111,13 @@ pub enum Step {
         /// Kernel name of the upper.
         device: String,
     },
+    /// Install the packages that came with the image as files, without a service that starts or an initramfs that is rebuilt.
+    InstallPackages {
+        /// Their file names in [`crate::packages::DIRECTORY`].
+        packages: Vec<String>,
+        /// How often the node was begun to be prepared, this time included.
+        attempt: u32,
+    },
     /// Rebuild the initramfs, so that it has overlayroot and the guard in it.
     RebuildInitramfs {
         /// What the one that booted does not have.
@@ -167,9 +174,16 @@ impl fmt::Display for Step {
                 let what = match lacks {
                     Lacks::Overlayroot => "overlayroot",
                     Lacks::Guard => "the guard of burnonce",
+                    Lacks::Packages => "what came with the image",
                 };
                 write!(f, "rebuild the initramfs with {what} in it (minutes on a Pi)")?;
-                if *rebuild > 1 { write!(f, ", attempt {rebuild} of {}", crate::plan::MAX_ATTEMPTS) } else { Ok(()) }
+                // Packages that are installed before have said it.
+                let again = *rebuild > 1 && *lacks != Lacks::Packages;
+                if again { write!(f, ", attempt {rebuild} of {}", crate::plan::MAX_ATTEMPTS) } else { Ok(()) }
+            }
+            Step::InstallPackages { packages, attempt } => {
+                write!(f, "install {}, minutes on a Pi", crate::packages::summary(packages))?;
+                if *attempt > 1 { write!(f, ", attempt {attempt} of {}", crate::plan::MAX_ATTEMPTS) } else { Ok(()) }
             }
             Step::Reboot => f.write_str("restart"),
         }
@@ -189,7 +203,7 @@ pub enum Purpose {
     },
     /// Make the upper and turn root into an overlay.
     Convert,
-    /// Rebuild the initramfs, late in this boot; the next boot converts.
+    /// Install what came with the image, and rebuild the initramfs, late in this boot; the next boot converts.
     Prepare {
         /// What the initramfs that booted does not have.
         lacks: Lacks,
@@ -259,6 +273,9 @@ impl fmt::Display for Plan {
             Purpose::Nothing => writeln!(f, "Nothing to do: this node runs on its overlay.")?,
             Purpose::Off { why } => writeln!(f, "Switched off: {why}.")?,
             Purpose::Convert => writeln!(f, "This node is not converted yet. The next boot will:")?,
+            Purpose::Prepare { lacks: Lacks::Packages } => {
+                writeln!(f, "Packages that came with this image are not installed yet. The next boot will:")?;
+            }
             Purpose::Prepare { lacks } => {
                 writeln!(f, "The initramfs that booted has no {lacks}. The next boot will:")?;
             }

@@ -169,6 +169,7 @@ tags! { kind, KINDS of Refusal:
     NotRebuildable "not-rebuildable",
     RebuiltInVain "rebuilt-in-vain",
     RebuildAttempts "rebuild-attempts",
+    PackageAttempts "package-attempts",
     Attempts "attempts",
 }
 

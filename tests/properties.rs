@@ -85,7 +85,7 @@ proptest! {
     #[test]
     fn the_steps_are_in_an_order_that_makes_a_power_cut_harmless(
         (seen, config) in machine(),
-        lacks in select(vec![None, Some(Lacks::Overlayroot), Some(Lacks::Guard)]),
+        lacks in select(vec![None, Some(Lacks::Overlayroot), Some(Lacks::Guard), Some(Lacks::Packages)]),
     ) {
         invariants::the_steps_are_in_an_order_that_makes_a_power_cut_harmless(seen, &config, lacks);
     }
@@ -131,7 +131,7 @@ proptest! {
 
     #[test]
     fn there_is_no_restart_loop((seen, config) in machine(), furthest in 0usize..13, boots in boots()) {
-        invariants::there_is_no_restart_loop(&seen, &config, furthest, boots);
+        invariants::there_is_no_restart_loop(&seen, &config, furthest, &boots);
     }
 }
 
@@ -280,15 +280,17 @@ fn any_observation() -> impl Strategy<Value = Observation> {
                 rebuildable,
             });
     let disk = (option::weighted(0.95, any_disk()), prop::bool::weighted(0.9));
-    (cmdline, root, lower, disk, configuration, overlayroot).prop_map(
-        |(cmdline, root, mut lower, (disk, on_it), configuration, overlayroot)| {
+    let packages = vec(text(), 0..2);
+    (cmdline, root, lower, disk, configuration, overlayroot, packages).prop_map(
+        |(cmdline, root, mut lower, (disk, on_it), configuration, overlayroot, packages)| {
             let table = disk.as_ref().and_then(|d| d.table.as_ref().ok());
             if let (Place::Partition { number, .. }, true, Some(first)) =
                 (&mut lower, on_it, table.and_then(|t| t.partitions.first()))
             {
                 *number = first.number;
             }
-            Observation { cmdline, root, lower, disk, configuration, overlayroot, twins: vec!["sda".to_owned()] }
+            let twins = vec!["sda".to_owned()];
+            Observation { cmdline, root, lower, disk, configuration, overlayroot, twins, packages }
         },
     )
 }

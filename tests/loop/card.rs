@@ -373,26 +373,10 @@ fn root_tree(beside: &Path) -> PathBuf {
     {
         fs::create_dir_all(tree.join(directory)).unwrap();
     }
-    let find = |name: &str| {
-        ["/usr/sbin", "/sbin", "/usr/bin", "/bin"].map(|d| Path::new(d).join(name)).into_iter().find(|p| p.exists())
-    };
-    let mut copies = vec![(PathBuf::from(env!("CARGO_BIN_EXE_burnonce")), tree.join("usr/sbin/burnonce"))];
-    for name in PROGRAMS {
-        let from = find(name).unwrap_or_else(|| panic!("the loop tests need {name}"));
-        copies.push((from, tree.join("usr/sbin").join(name)));
-    }
-    for (from, to) in &copies {
-        fs::copy(from, to).unwrap();
-        // What is for a debugger is most of a test's program, and every card would carry it.
-        if from.ends_with("burnonce") {
-            run("strip", &["--strip-debug", to.to_str().unwrap()]);
-        }
-        for library in run("ldd", &[from.to_str().unwrap()]).split_whitespace().filter(|w| w.starts_with('/')) {
-            let to = tree.join(library.trim_start_matches('/'));
-            fs::create_dir_all(to.parent().unwrap()).unwrap();
-            fs::copy(library, to).unwrap();
-        }
-    }
+    copy_program(Path::new(env!("CARGO_BIN_EXE_burnonce")), &tree);
+    // What is for a debugger is most of a test's program, and every card would carry it.
+    run("strip", &["--strip-debug", tree.join("usr/sbin/burnonce").to_str().unwrap()]);
+    copy_programs(&PROGRAMS, &tree);
     let script = tree.join("usr/share/initramfs-tools/scripts/init-bottom");
     fs::create_dir_all(&script).unwrap();
     fs::write(script.join("overlayroot"), "").unwrap();
@@ -401,4 +385,25 @@ fn root_tree(beside: &Path) -> PathBuf {
     let running = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
     fs::create_dir_all(tree.join("lib/modules").join(running.trim())).unwrap();
     tree
+}
+
+/// Copies programs of this machine, with their libraries, into a tree.
+pub fn copy_programs(names: &[&str], tree: &Path) {
+    for name in names {
+        let places = ["/usr/sbin", "/sbin", "/usr/bin", "/bin"].map(|directory| Path::new(directory).join(name));
+        let from = places.into_iter().find(|path| path.exists());
+        copy_program(&from.unwrap_or_else(|| panic!("the loop tests need {name}")), tree);
+    }
+}
+
+fn copy_program(from: &Path, tree: &Path) {
+    let name = from.file_name().unwrap();
+    fs::copy(from, tree.join("usr/sbin").join(name)).unwrap();
+    let ldd = Command::new("ldd").arg(from).output().unwrap();
+    // One that is linked statically has none.
+    for library in text(&ldd).split_whitespace().filter(|word| word.starts_with('/') && Path::new(word).exists()) {
+        let to = tree.join(library.trim_start_matches('/'));
+        fs::create_dir_all(to.parent().unwrap()).unwrap();
+        fs::copy(library, to).unwrap();
+    }
 }

@@ -6,6 +6,7 @@ mod failstop;
 mod guard;
 mod later;
 mod maintain;
+mod packages;
 mod reclaim;
 mod repartition;
 mod requests;

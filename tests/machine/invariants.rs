@@ -130,6 +130,7 @@ pub fn the_steps_are_in_an_order_that_makes_a_power_cut_harmless(
     match lacks {
         Some(Lacks::Overlayroot) => seen.overlayroot.log = None,
         Some(Lacks::Guard) => seen.overlayroot.guard = None,
+        Some(Lacks::Packages) => wait(&mut seen),
         None => {}
     }
     let Ok(plan) = plan(&seen, config) else { return };
@@ -143,8 +144,11 @@ pub fn the_steps_are_in_an_order_that_makes_a_power_cut_harmless(
     assert_eq!(at(|s| matches!(s, Step::Unseal { .. })), sealed.then_some(0));
     if let Some(lacks) = lacks {
         assert_eq!(&plan.purpose, &Purpose::Prepare { lacks });
-        let steps = [Step::RebuildInitramfs { lacks, rebuild: 1 }, Step::Reboot];
-        assert_eq!(&plan.steps[usize::from(sealed)..], steps);
+        let install = Step::InstallPackages { packages: seen.packages.clone(), attempt: 1 };
+        let install = (lacks == Lacks::Packages).then_some(install);
+        let steps: Vec<Step> =
+            install.into_iter().chain([Step::RebuildInitramfs { lacks, rebuild: 1 }, Step::Reboot]).collect();
+        assert_eq!(plan.steps[usize::from(sealed)..], steps);
         return;
     }
     let record = at(|s| matches!(s, Step::RecordAttempt { .. })).unwrap();
@@ -356,10 +360,24 @@ pub fn an_attempt_that_stops_is_finished_without_a_restart(seen: &Observation, c
 /// Whatever is cut off (by the power, or by a panic and a watchdog that restart the node), and whether or not the initramfs and the
 /// overlay work: the agent begins a few times and then never again. Once the overlay is configured it restarts nothing.
 /// No boot gets further than `furthest` steps where it is cut off.
-pub fn there_is_no_restart_loop(seen: &Observation, config: &Config, furthest: usize, boots: Vec<Boot>) {
+pub fn there_is_no_restart_loop(seen: &Observation, config: &Config, furthest: usize, boots: &[Boot]) {
+    restarts_end(seen, config, furthest, boots);
+    let mut baked = seen.clone();
+    wait(&mut baked);
+    restarts_end(&baked, config, furthest, boots);
+}
+
+/// Packages wait that the node needs.
+fn wait(seen: &mut Observation) {
+    seen.packages = vec!["burnonce_0.2.0_arm64.deb".to_owned(), "overlayroot_0.47_all.deb".to_owned()];
+    (seen.overlayroot.installed, seen.overlayroot.rebuildable) = (false, false);
+    (seen.overlayroot.log, seen.overlayroot.guard) = (None, None);
+}
+
+fn restarts_end(seen: &Observation, config: &Config, furthest: usize, boots: &[Boot]) {
     let mut machine = Simulated::new(seen);
     let mut begun = 0;
-    for Boot { stop, cut, sound, overlayroot, guard } in boots {
+    for &Boot { stop, cut, sound, overlayroot, guard } in boots {
         machine.seen.overlayroot.log = overlayroot.then(String::new);
         machine.seen.overlayroot.guard = guard.then_some(Verdict::NotConfigured);
         let Ok(plan) = plan(&machine.seen, config) else { continue };

@@ -46,7 +46,18 @@ impl Simulated {
                 assert!(!self.sealed(), "a sealed lower takes no file");
                 self.seen.configuration = Configuration::Begun(Counts { attempts: *attempt, ..self.counts() });
             }
+            Step::InstallPackages { packages, .. } => {
+                self.begin(step);
+                assert_eq!(*packages, self.seen.packages);
+                self.seen.packages.clear();
+                (self.seen.overlayroot.installed, self.seen.overlayroot.rebuildable) = (true, true);
+            }
             Step::RebuildInitramfs { .. } => {
+                assert!(
+                    self.seen.overlayroot.installed
+                        && self.seen.overlayroot.rebuildable
+                        && self.seen.packages.is_empty()
+                );
                 self.begin(step);
                 self.seen.configuration = Configuration::Begun(Counts { rebuilt: true, ..self.counts() });
                 self.seen.overlayroot.log = Some(String::new());
@@ -125,9 +136,10 @@ impl Simulated {
 
     /// What is left of a step that is cut off in its midst.
     fn begin(&mut self, step: &Step) {
-        if let Step::RebuildInitramfs { rebuild, .. } = step {
+        if let Step::RebuildInitramfs { rebuild: begun, .. } | Step::InstallPackages { attempt: begun, .. } = step {
             assert!(!self.sealed(), "a sealed lower takes no file");
-            self.seen.configuration = Configuration::Begun(Counts { rebuilds: *rebuild, ..self.counts() });
+            let counts = Counts { rebuilds: *begun, rebuilt: false, ..self.counts() };
+            self.seen.configuration = Configuration::Begun(counts);
         }
     }
 

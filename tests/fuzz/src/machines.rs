@@ -110,12 +110,14 @@ pub fn anything(from: From) -> Result<(Observation, Config)> {
             rebuildable: from.arbitrary()?,
         },
         twins: Vec::new(),
+        packages: Vec::new(),
     };
     config.partition.size = size(from)?;
     if from.arbitrary()? {
         config.repartition = RepartitionConfig { truncated: Truncated::Remake };
     }
     observation.twins = several(from, 0, 2, text)?;
+    observation.packages = several(from, 0, 2, text)?;
     if let Some(disk) = &mut observation.disk {
         disk.begun = small(from)?;
         // A copy that was cut short: the table is that of a longer disk.

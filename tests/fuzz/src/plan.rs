@@ -13,8 +13,8 @@ use burnonce::observation::{Lacks, Observation};
 pub fn conversion(data: &[u8]) {
     let mut from = Unstructured::new(data);
     let Ok(Some((seen, config))) = machines::unconverted(&mut from) else { return };
-    let (Ok(lacks), Ok(second)) = (from.int_in_range(0..=2), from.arbitrary::<usize>()) else { return };
-    let lacks = [None, Some(Lacks::Overlayroot), Some(Lacks::Guard)][lacks];
+    let (Ok(lacks), Ok(second)) = (from.int_in_range(0..=3), from.arbitrary::<usize>()) else { return };
+    let lacks = [None, Some(Lacks::Overlayroot), Some(Lacks::Guard), Some(Lacks::Packages)][lacks];
     invariants::the_new_partition_is_where_it_belongs(&seen, &config);
     invariants::in_the_sector_of_an_mbr_only_the_slots_bytes_change(&seen, &config);
     invariants::the_steps_are_in_an_order_that_makes_a_power_cut_harmless(seen.clone(), &config, lacks);
@@ -27,8 +27,8 @@ pub fn conversion(data: &[u8]) {
     invariants::a_repartition_takes_nothing_but_what_it_names(&seen, &config, named, second % 2 == 0);
     let furthest = second % 13;
     let mut bytes = Bytes(from.take_rest());
-    let boots = (0..24).map(|_| boot(bytes.byte(), bytes.byte())).collect();
-    invariants::there_is_no_restart_loop(&seen, &config, furthest, boots);
+    let boots: Vec<Boot> = (0..24).map(|_| boot(bytes.byte(), bytes.byte())).collect();
+    invariants::there_is_no_restart_loop(&seen, &config, furthest, &boots);
 }
 
 fn boot(stop: u8, flags: u8) -> Boot {
