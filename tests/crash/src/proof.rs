@@ -51,6 +51,7 @@ pub fn run(bed: &Bed, makers: &[Maker], extent: Extent, seed: u64) -> Result<Out
 }
 
 fn all(bed: &Bed, makers: &[Maker], extent: Extent, dice: &mut Dice) -> Result<Outcome> {
+    // The agent flushes file systems by name, never the whole machine: what one recording does is not a flush in another one.
     let recordings = pair::run(makers.iter().map(|maker| -> Part<_> { Box::new(move || record(maker)) }).collect())?;
     // However long each of these took, the dice are thrown in the order of the makers.
     let cuts: Vec<_> = recordings.iter().map(|recording| cuts(&recording.log, extent.amount, dice)).collect();

@@ -109,7 +109,7 @@ impl Report<'_> {
         let boots: usize = self.outcome.rows.iter().map(|row| row.boots).sum();
         _ = writeln!(
             text,
-            "\nThe {boots} boots took {} s. Two recordings or boots are tried at a time, each by itself.\n",
+            "\nThe {boots} boots took {} s. Two recordings or boots are tried at a time, so all these seconds overlap.\n",
             self.outcome.boots_took.as_secs()
         );
         text += "## When a call fails\n\n";
