@@ -1,9 +1,9 @@
 //! Boots of cards that a cut left, by an emulated node: the whole system, from the initramfs to a login.
 
 use std::fs::OpenOptions;
-use std::sync::Mutex;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context, Result, ensure};
 use burnonce::state::State;
 use burnonce::upper::Upper;
 use burnonce_vm::writes::Dice;
@@ -14,8 +14,8 @@ use crate::matrix::told;
 use crate::recording::Recording;
 use crate::story::Story;
 
-/// Nodes at a time.
-const NODES: usize = 2;
+/// Cuts that can be tried by one thread while a node is booted.
+pub const WORTH: usize = 150;
 /// A conversion that goes on takes two.
 const POWER_ONS: u32 = 3;
 
@@ -28,28 +28,16 @@ pub fn choose(cuts: &[Vec<(Sort, Cut)>], count: usize, dice: &mut Dice) -> Vec<C
     recordings.map(|recording| (recording, dice.below(cuts[recording].len() as u64) as usize)).collect()
 }
 
-/// Boots all of them.
+/// Boots one of them: the node is healthy, and what it holds is of the right generation. Returns how long it took.
 ///
 /// # Errors
-/// The first that does not come up as it should, with the command that repeats the cut.
-pub fn run(bed: &Bed, recordings: &[Recording], cuts: &[Vec<(Sort, Cut)>], choices: &[Choice]) -> Result<()> {
-    let pending = Mutex::new(choices.iter().enumerate());
-    let work = || -> Result<()> {
-        loop {
-            let next = pending.lock().map_err(|_| anyhow!("another thread panicked"))?.next();
-            let Some((number, &(recording, cut))) = next else { return Ok(()) };
-            let (recording, (_, cut)) = (&recordings[recording], &cuts[recording][cut]);
-            println!("crash: boot {} of {}: {} with {cut}", number + 1, choices.len(), recording.name);
-            boot(&bed.within(&format!("boot-{number}"))?, recording, cut).with_context(|| told(recording, cut))?;
-        }
-    };
-    std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..NODES).map(|_| scope.spawn(work)).collect();
-        threads.into_iter().try_for_each(|thread| thread.join().unwrap_or_else(|_| Err(anyhow!("a thread panicked"))))
-    })
+/// It does not come up as it should; with the command that repeats the cut.
+pub fn run(bed: &Bed, recording: &Recording, cut: &Cut) -> Result<Duration> {
+    let start = Instant::now();
+    boot(bed, recording, cut).with_context(|| told(recording, cut))?;
+    Ok(start.elapsed())
 }
 
-/// One of them: the node is healthy, and what it holds is of the right generation.
 fn boot(bed: &Bed, recording: &Recording, cut: &Cut) -> Result<()> {
     let card = recording.before.card.duplicate(&bed.dir().join("card.img"))?;
     cut.apply(&recording.log, &OpenOptions::new().write(true).open(&card.path)?)?;

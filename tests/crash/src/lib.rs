@@ -11,6 +11,7 @@ pub mod figures;
 pub mod grow;
 pub mod matrix;
 pub mod native;
+pub mod pair;
 pub mod plan;
 pub mod proof;
 pub mod reader;

@@ -15,6 +15,8 @@ use burnonce_crash::report::Report;
 use burnonce_vm::writes::{self, Dice};
 use burnonce_vm::{Bed, Recipe, host, image};
 
+/// Threads for the cuts of a single recording.
+const LEAST: usize = 2;
 const EXTENT: Extent = Extent { amount: Amount { subsets: 3, torn: 1 }, boots: 25 };
 
 fn main() -> Result<()> {
@@ -32,7 +34,7 @@ fn again(dir: &Path) -> Result<()> {
         Ok(cut) => vec![(Sort::Prefix, cut.parse()?)],
         Err(_) => cuts(&recording.log, EXTENT.amount, &mut Dice::thrown(&recording.name)?),
     };
-    let Counts { took, .. } = matrix::run(&recording, &cuts)?;
+    let Counts { took, .. } = matrix::run(&recording, &cuts, LEAST)?;
     println!("crash: {}: {} cuts held, {} s", recording.name, cuts.len(), took.as_secs());
     Ok(())
 }

@@ -1,6 +1,7 @@
-//! Tries the cuts of a recording, in two threads.
+//! Tries the cuts of a recording.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -16,8 +17,6 @@ use crate::worker::{Seen, Worker};
 
 /// Cuts that are tried before the whole card is compared.
 const PATIENCE: usize = 32;
-/// Threads: each has a card of its own in memory.
-const THREADS: usize = 2;
 
 /// How many cuts were tried.
 #[derive(Clone, Debug, Default)]
@@ -39,11 +38,12 @@ impl Drop for Copies {
     }
 }
 
-/// Tries all of `cuts`: each has to end as no cut does.
+/// Tries all of `cuts`, in at `least` so many threads, of which each has a card of its own in memory: each has to end as no cut does.
 ///
 /// # Errors
 /// The first of each thread that does not, with the command that repeats it.
-pub fn run(recording: &Recording, cuts: &[(Sort, Cut)]) -> Result<Counts> {
+pub fn run(recording: &Recording, cuts: &[(Sort, Cut)], least: usize) -> Result<Counts> {
+    let threads = recording.story.threads().max(least);
     let start = Instant::now();
     let copies = Copies(native::memory(&recording.name)?);
     let seen = Seen::of(recording)?;
@@ -54,8 +54,7 @@ pub fn run(recording: &Recording, cuts: &[(Sort, Cut)]) -> Result<Counts> {
     let work = |number: usize| -> Result<()> {
         let mut worker = Worker::begin(recording, &seen, &copies.0.join(format!("{number}.img")))?;
         for patience in [1, 2, 4, 8, 16].into_iter().chain(std::iter::repeat(PATIENCE)) {
-            let from = next.fetch_add(patience, Ordering::Relaxed);
-            let some = &cuts[from.min(cuts.len())..(from + patience).min(cuts.len())];
+            let some = &cuts[take(&next, patience, cuts.len(), threads)];
             if some.is_empty() || stop.load(Ordering::Relaxed) {
                 break;
             }
@@ -71,7 +70,7 @@ pub fn run(recording: &Recording, cuts: &[(Sort, Cut)]) -> Result<Counts> {
         Ok(())
     };
     let failures = std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..THREADS).map(|number| scope.spawn(move || work(number))).collect();
+        let threads: Vec<_> = (0..threads).map(|number| scope.spawn(move || work(number))).collect();
         threads
             .into_iter()
             .filter_map(|thread| thread.join().unwrap_or_else(|_| Err(anyhow!("a thread panicked"))).err())
@@ -84,6 +83,14 @@ pub fn run(recording: &Recording, cuts: &[(Sort, Cut)]) -> Result<Counts> {
     let counts = counts.into_inner().map_err(|_| anyhow!("a thread panicked"))?;
     let of = |sort: Sort| counts.get(&(sort as u8)).copied().unwrap_or_default();
     Ok(Counts { prefixes: of(Sort::Prefix), subsets: of(Sort::Subset), torn: of(Sort::Torn), took: start.elapsed() })
+}
+
+/// The next of `all` cuts for one of the `threads`: no more than it has `patience` for, nor so many that the others would wait for it at the
+/// end.
+fn take(next: &AtomicUsize, patience: usize, all: usize, threads: usize) -> Range<usize> {
+    let end = |from: usize| from + patience.min((all - from).div_ceil(threads));
+    let (Ok(from) | Err(from)) = next.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |from| Some(end(from)));
+    from..end(from)
 }
 
 /// Tries some cuts one after the other, and all of them again if one of them did not begin with its card.
@@ -110,7 +117,10 @@ fn rightly(
 fn alone(recording: &Recording, cut: &Cut, seen: &Seen, file: &Path) -> Result<Ending> {
     std::thread::scope(|scope| {
         let thread = scope.spawn(|| {
-            let ending = Worker::begin(recording, seen, file)?.run(recording, cut, seen);
+            let mut worker = Worker::begin(recording, seen, file)?;
+            let ending = worker.run(recording, cut, seen);
+            // It began with a new card, which is the right one; what its boots change is known to the others then.
+            worker.was_right(seen)?;
             std::fs::remove_file(file)?;
             ending
         });
@@ -126,4 +136,23 @@ pub fn told(recording: &Recording, cut: &Cut) -> String {
          BURNONCE_CUT={cut} cargo run -p burnonce-crash -- {dir}",
         recording.log.writes.len()
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_cut_is_taken_once() {
+        for (threads, expected) in
+            [(1, vec![0..8, 8..16, 16..20, 20..20]), (4, vec![0..5, 5..9, 9..12, 12..14, 14..16])]
+        {
+            let next = AtomicUsize::new(0);
+            let taken: Vec<_> = expected.iter().map(|_| take(&next, 8, 20, threads)).collect();
+            assert_eq!(taken, expected);
+        }
+        let next = AtomicUsize::new(0);
+        let taken: Vec<_> = (0..20).flat_map(|_| take(&next, 8, 20, 4)).collect();
+        assert_eq!(taken, (0..20).collect::<Vec<_>>());
+    }
 }

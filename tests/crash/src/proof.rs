@@ -1,6 +1,6 @@
 //! The whole of it: recordings, their cuts, and boots of some.
 
-use std::collections::BTreeMap;
+use std::cmp::Reverse;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -8,12 +8,13 @@ use burnonce_vm::writes::Dice;
 use burnonce_vm::{Bed, Image};
 
 use crate::boots;
-use crate::cut::{Amount, Cut, Sort, cuts};
+use crate::cut::{Amount, Cut, Log, Sort, cuts};
 use crate::matrix::{self, Counts};
+use crate::pair::{self, Part};
 use crate::recording::Recording;
 
 /// Makes a recording of this name.
-pub type Maker<'a> = (&'static str, Box<dyn Fn(&str) -> Result<Recording> + 'a>);
+pub type Maker<'a> = (&'static str, Box<dyn Fn(&str) -> Result<Recording> + Sync + 'a>);
 
 /// How much of it is done.
 #[derive(Clone, Copy, Debug)]
@@ -37,10 +38,11 @@ pub struct Row {
 #[derive(Clone, Debug)]
 pub struct Outcome {
     pub rows: Vec<Row>,
+    /// All of them together, though two may have run at a time.
     pub boots_took: Duration,
 }
 
-/// Records, tries every cut, and boots some.
+/// Records, two recordings at a time. Then it tries every cut, and boots some: two recordings or boots at a time.
 ///
 /// # Errors
 /// The first cut that did harm, with how to try it again.
@@ -49,28 +51,80 @@ pub fn run(bed: &Bed, makers: &[Maker], extent: Extent, seed: u64) -> Result<Out
 }
 
 fn all(bed: &Bed, makers: &[Maker], extent: Extent, dice: &mut Dice) -> Result<Outcome> {
-    let mut recordings = Vec::new();
-    let mut all: Vec<Vec<(Sort, Cut)>> = Vec::new();
-    let mut rows = Vec::new();
-    for (name, make) in makers {
-        let recording = make(name).with_context(|| format!("recording {name}"))?;
-        let cuts = cuts(&recording.log, extent.amount, dice);
-        let (writes, flushes) = (recording.log.writes.len(), recording.log.flushes);
-        println!("crash: {name}: {writes} writes, {flushes} flushes, {} cuts", cuts.len());
-        let counts = matrix::run(&recording, &cuts)?;
-        ensure!(counts.prefixes == writes + 1, "of {writes} writes, {} prefixes were tried", counts.prefixes);
-        println!("crash: {name}: held, {} s", counts.took.as_secs());
-        rows.push(Row { name: (*name).to_owned(), writes, flushes, counts, boots: 0 });
-        recordings.push(recording);
-        all.push(cuts);
+    // The agent flushes file systems by name, never the whole machine: what one recording does is not a flush in another one.
+    let recordings = pair::run(makers.iter().map(|maker| -> Part<_> { Box::new(move || record(maker)) }).collect())?;
+    // However long each of these took, the dice are thrown in the order of the makers.
+    let cuts: Vec<_> = recordings.iter().map(|recording| cuts(&recording.log, extent.amount, dice)).collect();
+    let choices = boots::choose(&cuts, extent.boots, dice);
+    let mut parts: Vec<(usize, Part<Done>)> = Vec::new();
+    let least = if recordings.len() > 1 { 1 } else { 2 };
+    for (recording, cuts) in recordings.iter().zip(&cuts) {
+        parts.push((cuts.len(), Box::new(move || tried(recording, cuts, least).map(Done::Tried))));
     }
-    let choices = boots::choose(&all, extent.boots, dice);
+    for (number, &(recording, cut)) in choices.iter().enumerate() {
+        let which = format!("boot {} of {}", number + 1, choices.len());
+        let (recording, (_, cut)) = (&recordings[recording], &cuts[recording][cut]);
+        let boot = move || {
+            println!("crash: {which}: {} with {cut}", recording.name);
+            let took = boots::run(&bed.within(&format!("boot-{number}"))?, recording, cut)?;
+            println!("crash: {which}: held, {} s", took.as_secs());
+            Ok(Done::Booted(took))
+        };
+        parts.push((boots::WORTH, Box::new(boot)));
+    }
+    let mut rows = Vec::new();
+    let mut boots_took = Duration::ZERO;
+    for done in longest_first(parts)? {
+        match done {
+            Done::Tried(row) => rows.push(row),
+            Done::Booted(took) => boots_took += took,
+        }
+    }
+    choices.iter().for_each(|&(recording, _)| rows[recording].boots += 1);
+    Ok(Outcome { rows, boots_took })
+}
+
+/// What came of a part of the work.
+enum Done {
+    Tried(Row),
+    Booted(Duration),
+}
+
+/// Does the parts, each with the cuts that it is worth: at the end no thread has long to go on alone. What came of them is in the order of
+/// `parts`.
+fn longest_first<T: Send>(parts: Vec<(usize, Part<T>)>) -> Result<Vec<T>> {
+    let (worths, parts): (Vec<_>, Vec<_>) = parts.into_iter().unzip();
+    let order = order(&worths);
+    let mut parts: Vec<_> = parts.into_iter().map(Some).collect();
+    let done = pair::run(order.iter().filter_map(|&number| parts[number].take()).collect())?;
+    let mut done: Vec<_> = order.into_iter().zip(done).collect();
+    done.sort_by_key(|(number, _)| *number);
+    Ok(done.into_iter().map(|(_, done)| done).collect())
+}
+
+/// The numbers of parts that are worth so much, those with most first, equals as they are.
+fn order(worths: &[usize]) -> Vec<usize> {
+    let mut numbers: Vec<_> = (0..worths.len()).collect();
+    numbers.sort_by_key(|&number| Reverse(worths[number]));
+    numbers
+}
+
+fn record((name, make): &Maker) -> Result<Recording> {
     let start = Instant::now();
-    boots::run(bed, &recordings, &all, &choices)?;
-    let mut booted = BTreeMap::<usize, usize>::new();
-    choices.iter().for_each(|(recording, _)| *booted.entry(*recording).or_default() += 1);
-    booted.into_iter().for_each(|(recording, count)| rows[recording].boots = count);
-    Ok(Outcome { rows, boots_took: start.elapsed() })
+    let recording = make(name).with_context(|| format!("recording {name}"))?;
+    let Log { writes, flushes, .. } = &recording.log;
+    println!("crash: {name}: {} writes, {flushes} flushes, recorded in {} s", writes.len(), start.elapsed().as_secs());
+    Ok(recording)
+}
+
+/// Tries the cuts of one recording.
+fn tried(recording: &Recording, cuts: &[(Sort, Cut)], least: usize) -> Result<Row> {
+    let (name, writes) = (&recording.name, recording.log.writes.len());
+    println!("crash: {name}: {} cuts", cuts.len());
+    let counts = matrix::run(recording, cuts, least)?;
+    ensure!(counts.prefixes == writes + 1, "of {writes} writes, {} prefixes were tried", counts.prefixes);
+    println!("crash: {name}: held, {} s", counts.took.as_secs());
+    Ok(Row { name: name.clone(), writes, flushes: recording.log.flushes, counts, boots: 0 })
 }
 
 /// What this machine records by itself.
@@ -109,5 +163,19 @@ impl Outcome {
             torn: sum.torn + counts.torn,
             took: sum.took + counts.took,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_takes_longest_begins_and_what_comes_of_it_stays_in_its_place() {
+        let worths = [3, 9, 1, 9, 7];
+        assert_eq!(order(&worths), [1, 3, 4, 0, 2]);
+        let part = |worth| -> (usize, Part<usize>) { (worth, Box::new(move || Ok(10 * worth))) };
+        assert_eq!(longest_first(worths.map(part).into()).unwrap(), [30, 90, 10, 90, 70]);
+        assert_eq!(longest_first::<()>(Vec::new()).unwrap(), []);
     }
 }

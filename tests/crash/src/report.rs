@@ -107,7 +107,11 @@ impl Report<'_> {
         _ = writeln!(text, "burnonce {version}, {date}, seed {seed}, {minutes} min {} s in all.\n", seconds % 60);
         text += &self.table();
         let boots: usize = self.outcome.rows.iter().map(|row| row.boots).sum();
-        _ = writeln!(text, "\nThe {boots} boots took {} s, two nodes at a time.\n", self.outcome.boots_took.as_secs());
+        _ = writeln!(
+            text,
+            "\nThe {boots} boots took {} s. Two recordings or boots are tried at a time, so all these seconds overlap.\n",
+            self.outcome.boots_took.as_secs()
+        );
         text += "## When a call fails\n\n";
         text += &section(
             figures::table(self.figures, &["what", "calls", "injections", "failures", "seconds"]),

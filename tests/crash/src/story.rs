@@ -41,6 +41,12 @@ impl Story {
         Self::ALL.iter().find(|(story, _)| *story == self).map_or("", |(_, name)| name)
     }
 
+    /// Threads that are to try the cuts of one recording while something else is done beside them. One: two would look at the same images
+    /// at the same time. But a guard that finds no upper waits three seconds for one, so these threads sleep most of the time.
+    pub fn threads(self) -> usize {
+        if self == Story::Remake { 4 } else { 1 }
+    }
+
     /// Boots the card until there is nothing more to do, and says how it ended.
     pub fn finish(self, case: &Case) -> Result<Ending> {
         match self {

@@ -28,6 +28,8 @@ pub struct Worker {
 pub struct Seen {
     original: Original,
     images: Mutex<Images>,
+    /// Chunks of the card that cases of any thread have changed.
+    hot: Mutex<BTreeSet<u64>>,
 }
 
 #[derive(Default)]
@@ -43,12 +45,23 @@ struct Images {
 impl Seen {
     /// Nothing yet.
     pub fn of(recording: &Recording) -> Result<Self> {
-        Ok(Self { original: Original::read(&recording.before.card.path)?, images: Mutex::default() })
+        Ok(Self {
+            original: Original::read(&recording.before.card.path)?,
+            images: Mutex::default(),
+            hot: Mutex::default(),
+        })
     }
 
     /// Something was looked at on a card that was not right.
     pub fn forget(&self) {
         *self.lock() = Images::default();
+    }
+
+    /// Learns from a thread which chunks are hot, and tells it what the others know.
+    fn share(&self, hot: &mut BTreeSet<u64>) {
+        let mut known = self.hot.lock().unwrap_or_else(PoisonError::into_inner);
+        known.append(hot);
+        hot.clone_from(&known);
     }
 
     fn lock(&self) -> MutexGuard<'_, Images> {
@@ -76,7 +89,8 @@ impl Worker {
             boot::mount_before(&before.card, upper, boot::UPPER_BEFORE)?;
         }
         let written = recording.log.writes.iter().map(|write| write.offset..write.offset + write.data.len() as u64);
-        let hot = written.flat_map(chunks).collect();
+        let mut hot = written.flat_map(chunks).collect();
+        seen.share(&mut hot);
         Ok(Self { card: Card { path: file.to_path_buf() }, reader: Reader::insert(file)?, hot })
     }
 
@@ -86,6 +100,8 @@ impl Worker {
         let strays = seen.original.strays(&self.card.path, &self.hot)?;
         let right = strays.is_empty();
         self.hot.extend(strays);
+        // What is new to this thread is looked at before its next case, not before: its own card was compared without it.
+        seen.share(&mut self.hot);
         Ok(right)
     }
 
