@@ -104,7 +104,8 @@ impl<'a> Installer<'a> {
             }
         }
         let directory = files::below(self.root, DIRECTORY);
-        let mut arguments = vec!["--install".to_owned()];
+        // As apt does: what another package breaks is deconfigured, not refused.
+        let mut arguments = vec!["--install".to_owned(), "--auto-deconfigure".to_owned()];
         arguments.extend(packages.iter().map(|name| directory.join(name).display().to_string()));
         let mut lines = Vec::new();
         let installed = self.dpkg(arguments, end, &mut |line| {
