@@ -86,7 +86,8 @@ fn dpkg_gets_all_files_at_once_and_a_quiet_node() {
     result.unwrap();
     let read = |name: &str| fs::read_to_string(node.root().join(name)).unwrap();
     let files = PACKAGES.map(|name| node.at(DIRECTORY).join(name).display().to_string());
-    let expected = ["--force-confold", "--force-confdef", "--install", "--auto-deconfigure", &files[0], &files[1], ""].join("\n");
+    let expected =
+        ["--force-confold", "--force-confdef", "--install", "--auto-deconfigure", &files[0], &files[1], ""].join("\n");
     assert_eq!(read("arguments"), expected);
     assert_eq!(read("environment"), "noninteractive\nC.UTF-8\n/root\n");
     assert_eq!(read("found"), format!("{}/update-initramfs\n", node.at(STUBS).display()));

@@ -243,6 +243,7 @@ make_image() {
     dd if="$work/fat" of="$work/image" bs=1M seek=$FAT_START conv=notrunc,sparse status=none
     dd if="$work/ext4" of="$work/image" bs=1M seek=$((FAT_START + FAT_SIZE)) conv=notrunc,sparse status=none
     mv "$work/initramfs" "${2%.img}.initramfs"
+    mv "$work/testbed/overlayroot.deb" "${2%.img}.overlayroot.deb"
     mv "$work/image" "$2"
     say "image: $2, $(($(stat -c %s "$2") / MIB)) MiB, $(occupied "$2") of them used"
 }
@@ -251,7 +252,7 @@ make_image() {
 drop_old_images() {
     local old
     find "$cache" -maxdepth 1 -name 'image-*.img' -printf '%T@ %p\n' | sort -rn | tail -n +13 | cut -d' ' -f2- |
-        while read -r old; do rm -f "$old" "${old%.img}.initramfs"; done
+        while read -r old; do rm -f "$old" "${old%.img}".{initramfs,overlayroot.deb}; done
 }
 
 base=$cache/base-$(base_inputs | digest).tar

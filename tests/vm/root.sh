@@ -52,10 +52,13 @@ locale: false
 CLOUD
 }
 
-# The initramfs of an image that nobody prepared for an overlay is kept aside for --stale-initramfs.
+# The initramfs of an image that nobody prepared for an overlay is kept aside for --stale-initramfs, and the package for whoever bakes
+# an image without it.
 overlayroot() {
     mkdir "$root/testbed"
     cp "$root"/boot/initrd.img-* "$root/testbed/initrd.plain"
+    (cd "$root/testbed" && APT_CONFIG=$MMDEBSTRAP_APT_CONFIG apt-get --option APT::Sandbox::User=root download overlayroot)
+    mv "$root"/testbed/overlayroot_*.deb "$root/testbed/overlayroot.deb"
     APT_CONFIG=$MMDEBSTRAP_APT_CONFIG apt-get --yes -oDPkg::Chroot-Directory="$root" install overlayroot
 }
 

@@ -12,14 +12,15 @@ pub fn behind(mut initramfs: Vec<u8>, files: &[(&str, Vec<u8>)]) -> Vec<u8> {
     initramfs
 }
 
-/// Files that only root can read, and that nobody can execute; none for none.
+/// Files of root; scripts can be executed, the others nobody can. None for none.
 fn archive(files: &[(&str, Vec<u8>)]) -> Vec<u8> {
     let mut archive = Vec::new();
     if files.is_empty() {
         return archive;
     }
     for (number, (name, content)) in files.iter().enumerate() {
-        entry(&mut archive, number + 1, 0o100_600, name, content);
+        let mode = if content.starts_with(b"#!") { 0o100_755 } else { 0o100_600 };
+        entry(&mut archive, number + 1, mode, name, content);
     }
     entry(&mut archive, 0, 0, "TRAILER!!!", &[]);
     archive

@@ -28,10 +28,10 @@ impl Card {
         Ok(Some(String::from_utf8_lossy(&self.read_boot(name)?).into_owned()))
     }
 
-    /// Puts a text file on the boot partition.
-    pub fn write_boot(&self, name: &str, text: &str) -> Result<()> {
+    /// Puts a file on the boot partition.
+    pub fn write_boot(&self, name: &str, content: impl AsRef<[u8]>) -> Result<()> {
         let file = PathBuf::from(format!("{}.{name}", self.path.display()));
-        std::fs::write(&file, text).with_context(|| format!("writing {}", file.display()))?;
+        std::fs::write(&file, content).with_context(|| format!("writing {}", file.display()))?;
         host::run(self.mtool("mcopy")?.arg("-o").arg(&file).arg(format!("::{name}")))?;
         std::fs::remove_file(&file).with_context(|| format!("removing {}", file.display()))
     }

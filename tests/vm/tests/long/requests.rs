@@ -21,7 +21,7 @@ fn file_and_cuts() {
                 .enumerate()
         {
             let told = || format!("a cut of boot {boot} at {line:?}");
-            node.card.write_boot("burnonce-reset", &format!("{number}\n"))?;
+            node.card.write_boot("burnonce-reset", format!("{number}\n"))?;
             node.power_on()?;
             if boot == 2 {
                 node.wait_off()?;
@@ -56,7 +56,7 @@ fn firstrun() {
         let image = Recipe::stock().make()?;
         let card = bed.card(&image)?;
         let line = card.boot_text("cmdline.txt")?.context("the image has no cmdline.txt")?;
-        card.write_boot("cmdline.txt", &format!("{} {WORDS}\n", line.trim()))?;
+        card.write_boot("cmdline.txt", format!("{} {WORDS}\n", line.trim()))?;
         card.write_boot("firstrun.sh", FIRSTRUN)?;
         let mut node = bed.node(card);
         ensure!(node.settle(3)? == 3, "converting, the script, and a boot");

@@ -36,7 +36,7 @@ fn first_boot_to_overlay() {
 }
 
 /// What a node makes on its first boot is in the upper; what conversion has to say is beside it.
-fn first_boot_went_to_upper(card: &Card) -> Result<()> {
+pub fn first_boot_went_to_upper(card: &Card) -> Result<()> {
     let upper = card.mount(3)?;
     ensure!(upper.text("overlay/var/lib/demo/ran")? == "cloud-init ran\n", "cloud-init did not run exactly once");
     ensure!(upper.text("overlay/etc/machine-id")?.trim().len() == 32, "the upper has no machine-id");
@@ -163,7 +163,7 @@ fn rw_on_command_line() {
         let image = Recipe::stock().make()?;
         let card = bed.card(&image)?;
         let line = card.boot_text("cmdline.txt")?.context("the image has no cmdline.txt")?;
-        card.write_boot("cmdline.txt", &format!("{} rw\n", line.trim()))?;
+        card.write_boot("cmdline.txt", format!("{} rw\n", line.trim()))?;
         let mut node = bed.node(card);
         converts(&mut node, &image, &["etc/machine-id", CONFIGURATION])
     });

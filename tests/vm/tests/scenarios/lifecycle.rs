@@ -70,7 +70,7 @@ fn install_on_running() {
         let card = bed.card(&image)?;
         // A stock image grows its root over the whole card on first boot; then there would be nothing left to take.
         let seed = card.boot_text("user-data")?.context("the image has no user-data")?;
-        card.write_boot("user-data", &format!("{seed}growpart: {{mode: 'off'}}\nresize_rootfs: false\n"))?;
+        card.write_boot("user-data", format!("{seed}growpart: {{mode: 'off'}}\nresize_rootfs: false\n"))?;
         let mut node = bed.node(card);
         ensure!(node.settle(1)? == 1);
         node.send(&image::package()?, "/tmp/burnonce.deb")?;

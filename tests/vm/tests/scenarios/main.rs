@@ -4,6 +4,7 @@
 //! sudo cargo test -p burnonce-vm --test scenarios -- --test-threads=2
 //! ```
 
+mod baked;
 mod conversion;
 mod cost;
 mod cuts;
