@@ -59,24 +59,23 @@ fn a_journal_is_replayed_in_the_image_and_in_a_file_without_a_name() {
 
 #[test]
 fn one_that_was_not_unmounted_is_got_into_order() {
-    // The last: an inode without a name, on the list of those that were deleted while they were open.
-    for requests in
-        [&["ssv state 0"][..], &["unlink /etc/long", "sif /etc/many/file-1 links_count 1", "ssv last_orphan 14"]]
-    {
+    let in_order = |requests: &dyn Fn(&str) -> Vec<String>| {
         let made = Made::plain("dos");
         let number = made.debugfs(&[], "stat /etc/long").split_whitespace().nth(1).unwrap().to_owned();
-        for request in requests {
-            if request.starts_with("ssv last_orphan") {
-                made.debugfs(&["-w"], &format!("sif <{number}> links_count 0"));
-                made.debugfs(&["-w"], &format!("ssv last_orphan {number}"));
-            } else {
-                made.debugfs(&["-w"], request);
-            }
+        let requests = requests(&number);
+        for request in &requests {
+            made.debugfs(&["-w"], request);
         }
         assert!(repair(&made.path, ROOT).unwrap(), "{requests:?}");
         assert_eq!(check(&made.path, ROOT).unwrap(), Checked::Sound, "{requests:?}");
         assert!(Root::open(&made.path, ROOT, 0).is_ok(), "{requests:?}");
-    }
+    };
+    in_order(&|_| vec!["ssv state 0".to_owned()]);
+    // An inode without a name, on the list of those that were deleted while they were open.
+    in_order(&|number| {
+        let nameless = format!("sif <{number}> links_count 0");
+        vec!["unlink /etc/long".to_owned(), nameless, format!("ssv last_orphan {number}")]
+    });
 }
 
 #[test]
