@@ -67,8 +67,9 @@ impl Package {
     }
 
     fn read(path: &Path) -> Result<Package> {
+        // Before it is opened: that of a pipe would wait for somebody who writes.
+        ensure!(path.metadata()?.is_file(), "it is no file");
         let file = File::open(path)?;
-        ensure!(file.metadata()?.is_file(), "it is no file");
         let mut members = Members::of(&file)?;
         let format = members.next()?.filter(|member| member.name == "debian-binary");
         let format = format.with_context(|| format!("its first member is not debian-binary; {DAMAGED}"))?;

@@ -89,6 +89,34 @@ cp "$work/early" "$corpus/initramfs/plain"
 (cat "$work/early" && zstd -q <"$work/early") >"$corpus/initramfs/zstd"
 (cat "$work/early" && xz <"$work/early") >"$corpus/initramfs/xz"
 
+# A package: its files are short, so that a fuzzer gets at what holds them together.
+mkdir -p "$corpus/package" "$work/package/DEBIAN" "$work/package/usr/share/$(printf 'long-name%.0s' {1..12})"
+cat >"$work/package/DEBIAN/control" <<'CONTROL'
+Package: burnonce
+Version: 1:0.1.0~rc1-1
+Architecture: arm64
+Maintainer: Nobody <nobody@example.org>
+Pre-Depends: dpkg (>= 1.17)
+Depends: busybox | busybox-static, python3:any (<< 4),
+ overlayroot
+Provides: x (= 2), y
+Description: a test
+CONTROL
+echo text >"$work/package/usr/file"
+ln "$work/package/usr/file" "$work/package/usr/hard"
+ln -s ../file "$work/package/usr/share/link"
+for packing in gzip xz zstd; do
+    SOURCE_DATE_EPOCH=1764105600 dpkg-deb --root-owner-group "-Z$packing" --build "$work/package" "$work/deb" >/dev/null
+    cp "$work/deb" "$corpus/package/$packing"
+done
+# dpkg-deb fills its archives up to 10 KiB.
+echo 2.0 >"$work/debian-binary"
+tar=(tar --create --blocking-factor 1 --format gnu --owner root:0 --group root:0 --sort name --mtime @1764105600)
+"${tar[@]}" --directory "$work/package/DEBIAN" --file "$work/control.tar" ./control
+"${tar[@]}" --directory "$work/package" --file "$work/data.tar" ./usr
+rm -f "$corpus/package/none"
+ar qcD "$corpus/package/none" "$work"/{debian-binary,control.tar,data.tar}
+
 text() { mkdir -p "$corpus/$1" && cat >"$corpus/$1/$2"; }
 text config every-key <<'YAML'
 convert: true

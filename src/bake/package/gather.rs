@@ -43,7 +43,7 @@ pub fn gather(given: &[PathBuf], installed: &Installed, architecture: &str) -> R
     }
     let named = &all.named;
     all.found.retain(|name, package| !named.contains_key(name) && against(package, installed, architecture).is_gt());
-    for package in all.named.values().filter(|package| against(package, installed, architecture).is_lt()) {
+    if let Some(package) = all.named.values().find(|package| against(package, installed, architecture).is_lt()) {
         bail!(
             "{} has {} {}, and the image has a newer one, {}: leave it out, or give one that is newer",
             package.path().display(),

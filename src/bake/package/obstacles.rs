@@ -31,7 +31,7 @@ fn check_zstd(taken: &Named, dpkg: &Facts) -> Result<()> {
     if version.as_str().contains("ubuntu") || *version >= Version::parse(ZSTD)? {
         return Ok(());
     }
-    for package in taken.values().filter(|package| package.is_zstd()) {
+    if let Some(package) = taken.values().find(|package| package.is_zstd()) {
         bail!(
             "{} is packed by zstd, which the image's dpkg {version} does not read: build it anew, `dpkg-deb --raw-extract FILE DIRECTORY` and \
              `dpkg-deb -Zxz --build DIRECTORY`",
@@ -45,7 +45,7 @@ fn check_zstd(taken: &Named, dpkg: &Facts) -> Result<()> {
 fn check_order(taken: &Named, installed: &Installed, architecture: &str) -> Result<()> {
     let before = System::of(installed.packages.iter(), architecture);
     for package in taken.values() {
-        for group in package.facts.pre_depends.iter().filter(|group| !before.has(group)) {
+        if let Some(group) = package.facts.pre_depends.iter().find(|group| !before.has(group)) {
             bail!(
                 "{} {} needs {group} before it is unpacked (`Pre-Depends`), and the image has not got it: take an image that has, or a package \
                  that can do without",

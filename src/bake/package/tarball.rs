@@ -58,7 +58,7 @@ pub fn entries(archive: impl Read, most: u64, mut each: impl FnMut(Entry<'_>) ->
         if names.take(&header, size, &mut entry)? {
             continue;
         }
-        let given = path(&names.path.take().map_or_else(|| header.path_bytes().into_owned(), |name| name))?;
+        let given = path(&names.path.take().unwrap_or_else(|| header.path_bytes().into_owned()))?;
         let target = names.target.take();
         if given.is_empty() {
             continue;

@@ -5,6 +5,7 @@ pub mod bytes;
 pub mod disk;
 pub mod image;
 pub mod machines;
+pub mod package;
 pub mod plan;
 pub mod superblock;
 pub mod table;
@@ -25,6 +26,7 @@ pub const TARGETS: &[Target] = &[
     ("owner", superblock::owner),
     ("fat", image::fat),
     ("initramfs", image::initramfs),
+    ("package", package::package),
     ("config", text::config),
     ("state", text::state),
     ("overlayroot", text::overlayroot),
