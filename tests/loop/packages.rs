@@ -178,6 +178,7 @@ fn an_installation_that_is_cut_off_is_finished_by_the_next_boot() {
         assert!(!node.join("usr/sbin/policy-rc.d").exists() && !node.join("var/lib/burnonce/stubs").exists());
         let late = card.burnonce(&["-v", "prepare", "--no-reboot"]);
         assert!(text(&late).contains(", attempt 2 of 3"), "{}", text(&late));
+        assert_eq!(late.status.code(), Some(0), "{}", text(&late));
         let policy = fs::read_to_string(node.join("policy")).unwrap();
         assert_eq!(policy.replace("101\n", ""), "", "{policy}");
         fs::write(node.join("policy"), "101\n").unwrap();
