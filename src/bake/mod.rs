@@ -9,6 +9,7 @@
 
 mod apply;
 pub mod boot;
+mod card;
 pub mod check;
 pub mod output;
 pub mod package;
@@ -30,6 +31,7 @@ use crate::inspect::system::Distribution;
 use crate::inspect::{self, Inspection, Packing};
 use crate::output::{escaped, print, tell};
 use crate::reset::node::{Refused, confirm, need_terminal};
+use crate::table::Scheme;
 use crate::units::Bytes;
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use check::Checked;
@@ -157,8 +159,12 @@ fn length(edit: &Edit) -> Option<Bytes> {
 
 fn bake(options: &Options) -> Result<()> {
     let named = Named::open(&options.image)?;
+    if named.is_device {
+        card::need_unused(Path::new("/"), &named.file).with_context(|| format!("{}", options.image.display()))?;
+    }
     let target = target(options, &named)?;
     let mut request = request::read(options)?;
+    let mut length = named.length;
     if named.packing == Packing::None {
         // What is refused, is refused before all of it is copied.
         let source = Source { file: named.file.try_clone()?, length: named.length, packing: Packing::None };
@@ -168,10 +174,13 @@ fn bake(options: &Options) -> Result<()> {
             print(format_args!("{}\n{plan}", seen.heading()));
             return Ok(());
         }
+        if named.is_device {
+            length = used(&seen);
+        }
     }
     ask(options, target)?;
     let output = Output::create(target)?;
-    let mut source = copy(&named, &output)?;
+    let mut source = copy(&named, length, &output)?;
     let seen = in_order(options, &source)?;
     let plan = decide(options, &mut request, &source, &seen)?;
     print(format_args!("{}\n{plan}", seen.heading()));
@@ -188,10 +197,12 @@ fn bake(options: &Options) -> Result<()> {
 /// What the owner does next.
 fn finish(target: &Path, length: Bytes) -> String {
     let shown = target.display();
+    // The one of macOS knows no capital M, and unbuffered devices by another name.
+    let (disk, size) = if cfg!(target_os = "macos") { ("/dev/rdiskN", "4m") } else { ("/dev/sdX", "4M") };
     let burn = match packing::of_target(target) {
-        Ok(Packing::Xz) => format!("xz -dc {shown} | sudo dd of=/dev/sdX bs=4M conv=fsync"),
-        Ok(Packing::Zstd) => format!("zstd -dc {shown} | sudo dd of=/dev/sdX bs=4M conv=fsync"),
-        _ => format!("sudo dd if={shown} of=/dev/sdX bs=4M conv=fsync"),
+        Ok(Packing::Xz) => format!("xz -dc {shown} | sudo dd of={disk} bs={size} conv=fsync"),
+        Ok(Packing::Zstd) => format!("zstd -dc {shown} | sudo dd of={disk} bs={size} conv=fsync"),
+        _ => format!("sudo dd if={shown} of={disk} bs={size} conv=fsync"),
     };
     format!(
         "{shown} is ready ({length} on the card), its checksum is beside it. Burn it and power the node on:\n  {burn}\n"
@@ -240,18 +251,31 @@ fn ask(options: &Options, target: &Path) -> Result<()> {
     confirm(&format!("{} is replaced: {what}.\n", target.display()))
 }
 
+/// How much of a card is its image: what is free behind the last partition is not burned to another one. A GPT has its backup at the end.
+fn used(seen: &Inspection) -> Bytes {
+    let table = &seen.table;
+    let ends = table.partitions.iter().map(|partition| {
+        let (start, length) = inspect::partition::extent(table, partition);
+        start.saturating_add(length)
+    });
+    match table.scheme {
+        Scheme::Mbr { .. } => Bytes(ends.max().unwrap_or(0)).min(seen.length),
+        Scheme::Gpt { .. } => seen.length,
+    }
+}
+
 /// A copy of the image that can be edited, not packed: in the output itself, or else in a file without a name beside it.
-fn copy(named: &Named, output: &Output) -> Result<Source> {
+fn copy(named: &Named, length: Bytes, output: &Output) -> Result<Source> {
     let file = match output.packing() {
         Packing::None => output.file().try_clone().context("opening the output twice")?,
         _ => output.beside()?,
     };
     let shown = named.path().display();
     let length = if named.packing == Packing::None {
-        let progress = Progress::new(&format!("copying {shown}"), named.length);
-        let copied = packing::copy(&named.file, named.length.0, &file, &|bytes| progress.add(bytes));
+        let progress = Progress::new(&format!("copying {shown}"), length);
+        let copied = packing::copy(&named.file, length.0, &file, &|bytes| progress.add(bytes));
         copied.map_err(|failure| output.told(failure))?;
-        named.length
+        length
     } else {
         let progress = Progress::new(&format!("unpacking {shown}"), named.length);
         named.unpack(&file, &|bytes| progress.add(bytes), |error| output.failed(error))?

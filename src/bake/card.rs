@@ -1,0 +1,98 @@
+//! A card that is read as an image: it must be one that nothing uses, for what is written meanwhile would be in the copy in parts.
+
+use crate::mounts;
+use anyhow::{Context, Result, ensure};
+use std::fs::{self, File};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+/// Makes sure that nothing uses the block device that `file` is, or a partition of it. `root` is where `proc` and `sys` are: `/`.
+///
+/// # Errors
+/// Something does, and what; it cannot be found out.
+pub fn need_unused(root: &Path, file: &File) -> Result<()> {
+    ensure!(
+        cfg!(target_os = "linux"),
+        "a card can be read on Linux only; copy it into a file with `dd`, and name that"
+    );
+    let number = file.metadata().context("looking at the card")?.rdev();
+    let users = users(root, &format!("{}:{}", nix::sys::stat::major(number), nix::sys::stat::minor(number)))?;
+    ensure!(
+        users.is_empty(),
+        "it is in use ({}): what is written meanwhile would be in the copy in parts. Unmount it, and make sure that it is the card and no disk \
+         of this machine",
+        users.join(", ")
+    );
+    Ok(())
+}
+
+/// What uses the block device of this number (`8:0`) or a partition of it: `/dev/sda1 is mounted on /mnt`.
+fn users(root: &Path, number: &str) -> Result<Vec<String>> {
+    let device = root.join("sys/dev/block").join(number);
+    let mut parts = vec![device.clone()];
+    for entry in fs::read_dir(&device).with_context(|| format!("reading {}", device.display()))? {
+        let path = entry.with_context(|| format!("reading {}", device.display()))?.path();
+        if path.join("partition").exists() {
+            parts.push(path);
+        }
+    }
+    let read = |name: &str| {
+        let path = root.join(name);
+        fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))
+    };
+    let (mounted, swaps) = (mounts::parse(&read("proc/self/mountinfo")?), read("proc/swaps")?);
+    let mut found = Vec::new();
+    for part in parts {
+        let path = part.canonicalize().with_context(|| format!("looking at {}", part.display()))?;
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let number = fs::read_to_string(part.join("dev")).with_context(|| format!("reading the number of {name}"))?;
+        let on = mounted.iter().filter(|mount| mount.device == number.trim());
+        found.extend(on.map(|mount| format!("/dev/{name} is mounted on {}", mount.mount_point)));
+        let is_swap = |line: &str| line.split_whitespace().next() == Some(&format!("/dev/{name}"));
+        found.extend(swaps.lines().any(is_swap).then(|| format!("/dev/{name} is swap")));
+        // Of device mapper and RAID.
+        for holder in fs::read_dir(part.join("holders")).into_iter().flatten().flatten() {
+            found.push(format!("/dev/{name} is part of /dev/{}", holder.file_name().to_string_lossy()));
+        }
+    }
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    /// A machine with two disks, of which one is free.
+    #[test]
+    fn who_uses_a_card_is_told() {
+        let machine = tempfile::tempdir().unwrap();
+        let root = machine.path();
+        let put = |path: &str, content: &str| {
+            let path = root.join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, content).unwrap();
+        };
+        for (disk, number, parts) in [("sda", "8:0", 3), ("mmcblk0", "179:0", 2)] {
+            put(&format!("sys/block/{disk}/dev"), &format!("{number}\n"));
+            let (major, separator) = (number.split(':').next().unwrap(), if disk == "sda" { "" } else { "p" });
+            for part in 1..=parts {
+                let directory = format!("sys/block/{disk}/{disk}{separator}{part}");
+                put(&format!("{directory}/partition"), "1\n");
+                put(&format!("{directory}/dev"), &format!("{major}:{part}\n"));
+            }
+            fs::create_dir_all(root.join("sys/dev/block")).unwrap();
+            symlink(format!("../../block/{disk}"), root.join("sys/dev/block").join(number)).unwrap();
+        }
+        put("sys/block/sda/sda3/holders/dm-0/x", "");
+        let mount = |number: &str, at: &str| format!("25 1 {number} / {at} rw - ext4 /dev/root rw\n");
+        put("proc/self/mountinfo", &(mount("0:24", "/sys") + &mount("8:1", "/")));
+        put("proc/swaps", "Filename Type Size Used Priority\n/dev/sda2 partition 1 0 -2\n");
+        let expected = ["/dev/sda1 is mounted on /", "/dev/sda2 is swap", "/dev/sda3 is part of /dev/dm-0"];
+        let mut found = users(root, "8:0").unwrap();
+        found.sort();
+        assert_eq!(found, expected);
+        assert!(users(root, "179:0").unwrap().is_empty());
+        assert!(users(root, "1:1").is_err());
+    }
+}
