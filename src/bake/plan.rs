@@ -174,6 +174,14 @@ fn in_the_way(image: &Image, request: &Request) -> Vec<Obstacle> {
     let mut found: Vec<Obstacle> =
         obstacles::of(&seen).into_iter().filter(|obstacle| obstacle.who == Who::Owner).collect();
     let owner = |what: String, remedy: &str| Obstacle { found: what, remedy: remedy.to_owned(), who: Who::Owner };
+    // A conversion would unseal it, and an edit needs it unsealed.
+    if seen.root.sealed && found.iter().all(|one| !one.found.contains("is sealed")) {
+        let what = "the root file system is sealed: no kernel mounts it for writing".to_owned();
+        found.push(owner(
+            what,
+            "run `tune2fs -O ^read-only` on a copy of it, or begin with the image as it was published",
+        ));
+    }
     let system = &seen.findings.system;
     if system.distribution == Distribution::Other && request.distribution.is_none() {
         let name = if system.name.is_empty() { "it does not say what system it is" } else { system.name.as_str() };

@@ -148,6 +148,13 @@ fn what_is_in_the_way_is_told_and_nothing_is_planned() {
     assert!(refused(&bookworm(), &seed).contains("cloud-init, which reads user-data"));
     assert!(planned(&ubuntu("24.04", "noble"), &seed).is_ok());
 
+    let sealed = trixie();
+    let mut seen = inspected(&sealed);
+    seen.root.sealed = true;
+    let image = Image { seen: &seen, root: &sealed.root, boot: Some(&sealed.boot) };
+    let text = plan(&image, &request()).unwrap_err().to_string();
+    assert_eq!(text.matches("is sealed").count(), 1, "{text}");
+
     // Off is what the owner wants; a configuration that is given takes its place.
     let mut off = trixie();
     off.root = off.root.file("etc/burnonce.yaml", "convert: false\n");

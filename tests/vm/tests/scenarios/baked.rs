@@ -32,12 +32,11 @@ fn with_grower(bed: &Bed, image: &Image) -> Result<Image> {
     let order = format!("/{NAME} \"$@\"\n[ -e /conf/param.conf ] && . /conf/param.conf\n");
     let files = [(NAME, GROWER.into()), ("scripts/local-premount/ORDER", order.into())];
     card.write_boot("initrd.img", cpio::behind(card.read_boot("initrd.img")?, &files))?;
-    card.edit_lower(|root| {
-        let path = root.join("usr/share/initramfs-tools").join(NAME);
-        fs::create_dir_all(path.parent().context("it is in a directory")?)?;
-        fs::write(&path, GROWER).with_context(|| format!("writing {}", path.display()))?;
-        Ok(fs::set_permissions(&path, fs::Permissions::from_mode(0o755))?)
-    })?;
+    let root = card.mount_writable(2)?;
+    let path = root.path().join("usr/share/initramfs-tools").join(NAME);
+    fs::create_dir_all(path.parent().context("it is in a directory")?)?;
+    fs::write(&path, GROWER).with_context(|| format!("writing {}", path.display()))?;
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755))?;
     Ok(Image { path: card.path })
 }
 
