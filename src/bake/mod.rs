@@ -112,7 +112,10 @@ pub fn run(options: &Options) -> Result<Exit> {
                 Ok(Exit::Refused)
             }
             // A name in a damaged image can hold anything, and becomes part of the message.
-            Err(error) => Err(anyhow!("{}", escaped(format!("{error:#}")))),
+            Err(error) => {
+                let lines: Vec<String> = format!("{error:#}").lines().map(escaped).collect();
+                Err(anyhow!("{}", lines.join("\n")))
+            }
         },
     }
 }
@@ -135,9 +138,11 @@ fn show(options: &Options) -> Result<()> {
 /// What is to be done to an image, with how much longer it has to become for that.
 fn decide(options: &Options, request: &mut Request, source: &Source, seen: &Inspection) -> Result<Plan> {
     let (root, fat) = inspect::trees(source, seen)?;
+    let image = Image { seen, root: &root, boot: fat.as_ref().map(|fat| fat as _) };
+    // Before packages are asked for that would not help.
+    plan::check(&image, request)?;
     request::packages(options, seen, &root, request)?;
-    let boot = fat.as_ref().map(|fat| fat as _);
-    let mut plan = plan::plan(&Image { seen, root: &root, boot }, request)?;
+    let mut plan = plan::plan(&image, request)?;
     let files: Vec<Bytes> = plan.edits().filter_map(length).collect();
     if !files.is_empty() {
         let unpacked = request.packages.iter().fold(0, |all, package| package.unpacked.0.saturating_add(all));
@@ -170,7 +175,7 @@ fn bake(options: &Options) -> Result<()> {
         let source = Source { file: named.file.try_clone()?, length: named.length, packing: Packing::None };
         let seen = inspect::of_source(&options.image, &source)?;
         let plan = decide(options, &mut request, &source, &seen)?;
-        if plan.is_empty() && options.in_place {
+        if plan.is_empty() && seen.root.clean && options.in_place {
             print(format_args!("{}\n{plan}", seen.heading()));
             return Ok(());
         }
@@ -181,9 +186,12 @@ fn bake(options: &Options) -> Result<()> {
     ask(options, target)?;
     let output = Output::create(target)?;
     let mut source = copy(&named, length, &output)?;
-    let seen = in_order(options, &source)?;
+    let (seen, replayed) = in_order(options, &source)?;
     let plan = decide(options, &mut request, &source, &seen)?;
     print(format_args!("{}\n{plan}", seen.heading()));
+    if plan.is_empty() && !replayed && options.in_place {
+        return Ok(());
+    }
     edit(options, &mut source, &seen, &plan)?;
     if output.packing() != Packing::None {
         let packing = Progress::new(&format!("packing {}", target.display()), source.length);
@@ -283,16 +291,16 @@ fn copy(named: &Named, length: Bytes, output: &Output) -> Result<Source> {
     Ok(Source { file, length, packing: named.packing })
 }
 
-/// Has the journal replayed where the root was not unmounted, and looks at the image.
-fn in_order(options: &Options, source: &Source) -> Result<Inspection> {
+/// Has the journal replayed where the root was not unmounted, and looks at the image; and says whether that was so.
+fn in_order(options: &Options, source: &Source) -> Result<(Inspection, bool)> {
     let seen = inspect::of_source(&options.image, source)?;
     if seen.root.clean || seen.root.errors {
-        return Ok(seen);
+        return Ok((seen, false));
     }
     let (start, _) = apply::place(&seen, seen.root.partition)?;
     check::repair(&check::path_of(&source.file)?, start)?;
     tell("the root file system of the image was not unmounted: its journal was replayed");
-    inspect::of_source(&options.image, source)
+    Ok((inspect::of_source(&options.image, source)?, true))
 }
 
 /// Carries the plan out on the copy, and makes sure of what came of it.
@@ -303,9 +311,8 @@ fn edit(options: &Options, source: &mut Source, seen: &Inspection, plan: &Plan) 
         source.length = Bytes(source.file.metadata().context("looking at the copy")?.len());
     }
     apply::apply(&source.file, &seen, plan, now())?;
-    if !plan.is_empty() {
-        checked(&source.file, &seen)?;
-    }
+    // Also where nothing was to be done: what is given out as ready is sound.
+    checked(&source.file, &seen)?;
     let after = inspect::of_source(&options.image, source).context("looking at what was made")?;
     let left = after.obstacles.iter().find(|obstacle| obstacle.who == Who::Bake);
     match left {

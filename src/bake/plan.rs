@@ -7,7 +7,7 @@ use crate::boot_files::words;
 use crate::console::wrap;
 use crate::inspect::Inspection;
 use crate::inspect::boot::{CommandLine, partition_of, switched_off};
-use crate::inspect::growers::{FIRST_BOOT, Grower, SCRIPTS, State, Switch};
+use crate::inspect::growers::{FIRST_BOOT, Grower, NOTHING, SCRIPTS, State, Switch};
 use crate::inspect::obstacles::{self, Obstacle, Who};
 use crate::inspect::system::{Convert, Distribution, TEXT, Unit, unit};
 use crate::inspect::tree::{Node, Tree, join};
@@ -139,15 +139,21 @@ pub struct Image<'t> {
     pub boot: Option<&'t dyn Tree>,
 }
 
+/// Whether an image can be baked at all, whatever packages there are.
+///
+/// # Errors
+/// It cannot: a [`Refusal`].
+pub fn check(image: &Image, request: &Request) -> Result<()> {
+    let in_the_way = in_the_way(image, request);
+    if in_the_way.is_empty() { Ok(()) } else { Err(Refusal(in_the_way).into()) }
+}
+
 /// Decides what is to be done to an image.
 ///
 /// # Errors
 /// A [`Refusal`]; something of the image cannot be read.
 pub fn plan(image: &Image, request: &Request) -> Result<Plan> {
-    let in_the_way = in_the_way(image, request);
-    if !in_the_way.is_empty() {
-        return Err(Refusal(in_the_way).into());
-    }
+    check(image, request)?;
     let mut steps = Vec::new();
     for grower in &image.seen.findings.growers {
         steps.extend(switch_off(image, grower)?);
@@ -245,8 +251,8 @@ fn scripts(image: &Image, script: &str) -> Result<Vec<Edit>> {
     }
     for directory in SCRIPTS {
         let path = join(directory, script);
-        if image.root.has(&path)? && differs(image.root, &path, initramfs::NOTHING)? {
-            edits.push(Edit::File { path, content: initramfs::NOTHING.to_vec(), attributes: made(0o755) });
+        if image.root.has(&path)? && differs(image.root, &path, NOTHING)? {
+            edits.push(Edit::File { path, content: NOTHING.to_vec(), attributes: made(0o755) });
         }
     }
     Ok(edits)

@@ -1,0 +1,319 @@
+//! What cannot be baked, or not so: each has its message and its exit code, and nothing is left in the directory.
+
+use crate::common::{BOOT, MIB, put, said};
+use crate::debs::{Debs, Facts, package};
+use crate::rows::{self, BOOT_LENGTH, ROOT, Row};
+use crate::{Ran, bake, command, names, text};
+use std::fs::{self, OpenOptions};
+use std::os::unix::fs::{FileExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use tempfile::TempDir;
+
+/// A look-alike, packages, and a directory for what is made of them.
+struct Given {
+    debs: Debs,
+    directory: TempDir,
+    image: PathBuf,
+    output: TempDir,
+}
+
+fn given(row: &Row) -> Given {
+    let directory = TempDir::new().unwrap();
+    let image = row.make(directory.path(), "stock.img");
+    Given { debs: Debs::make(), directory, image, output: TempDir::new().unwrap() }
+}
+
+impl Given {
+    fn out(&self) -> String {
+        self.output.path().join("out.img").to_str().unwrap().to_owned()
+    }
+
+    /// Bakes this image with these arguments besides; nothing may be made.
+    #[track_caller]
+    fn refused(&self, image: &Path, code: i32, more: &[&str]) -> String {
+        let out = self.out();
+        let said = bake(&[&[text(image), "-o", &out], more].concat()).gave_up(code);
+        assert_eq!(names(self.output.path()), [""; 0], "{more:?}");
+        said
+    }
+
+    /// A copy of the image in which this is written.
+    fn with(&self, offset: u64, bytes: &[u8]) -> PathBuf {
+        let copy = self.directory.path().join("copy.img");
+        said("cp", &["--sparse=always", text(&self.image), text(&copy)], b"");
+        OpenOptions::new().write(true).open(&copy).unwrap().write_all_at(bytes, offset).unwrap();
+        copy
+    }
+
+    /// The arguments that name the packages.
+    fn debs(&self) -> [&str; 2] {
+        ["--deb", text(self.debs.path())]
+    }
+}
+
+#[test]
+fn what_is_no_image_or_a_damaged_one() {
+    let given = given(&rows::noble());
+    let at = |name: &str| given.directory.path().join(name);
+    let refused = |path: &Path| given.refused(path, 1, &given.debs());
+    assert!(refused(&at("none.img")).contains("none.img is not there; check the name"));
+    fs::write(at("text.img"), "Not an image.\n".repeat(500)).unwrap();
+    assert!(refused(&at("text.img")).contains("text.img is no disk image"));
+
+    // btrfs: its superblock is at 64 KiB, and its magic number 64 bytes behind that.
+    let zeros = vec![0; 0x10040];
+    let text_of = refused(&given.with(ROOT, &[&zeros[..], b"_BHRfS_M"].concat()));
+    assert!(text_of.contains("no partition holds an ext4, which burnonce needs for root"), "{text_of}");
+
+    for (kind, program) in [("xz", "xz -0"), ("zst", "zstd -1 -q"), ("gz", "gzip -1")] {
+        let packed = at(&format!("stock.img.{kind}"));
+        let script = format!("{program} --stdout '{}' >'{}'", text(&given.image), text(&packed));
+        said("sh", &["-c", &script], b"");
+        let whole = fs::read(&packed).unwrap();
+        fs::write(&packed, &whole[..whole.len() * 2 / 3]).unwrap();
+        let said_by = refused(&packed);
+        assert!(said_by.contains("is cut short") && said_by.contains("download it again"), "{kind}: {said_by}");
+        let mut damaged = whole.clone();
+        damaged[whole.len() / 2..][..64].fill(0x5A);
+        fs::write(&packed, damaged).unwrap();
+        let said_by = refused(&packed);
+        assert!(said_by.contains("cannot be unpacked: its") || said_by.contains("is cut short"), "{kind}: {said_by}");
+    }
+}
+
+#[test]
+fn a_journal_is_replayed_before_anything_else() {
+    let given = given(&rows::noble());
+    let place = format!("{}?offset={ROOT}", text(&given.image));
+    let block = said("debugfs", &["-R", "blocks /home/pi/.profile", &place], b"");
+    let number = block.lines().last().unwrap().trim();
+    let content = given.directory.path().join("block");
+    let mut bytes = b"# replayed\n".to_vec();
+    bytes.resize(4096, 0);
+    fs::write(&content, bytes).unwrap();
+    let script = given.directory.path().join("script");
+    fs::write(&script, format!("journal_open\njournal_write -b {number} {}\njournal_close\n", text(&content))).unwrap();
+    said("debugfs", &["-w", "-f", text(&script), &place], b"");
+
+    let out = given.out();
+    let ran = bake(&[&[text(&given.image), "-o", &out], &given.debs()[..]].concat());
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    assert!(ran.err.contains("was not unmounted: its journal was replayed"), "{}", ran.err);
+    let baked = format!("{out}?offset={ROOT}");
+    said("e2fsck", &["-f", "-n", &baked], b"");
+    let read = said("debugfs", &["-R", "cat /home/pi/.profile", &baked], b"");
+    assert!(read.contains("# replay"), "{read}");
+    let planned = bake(&[&[text(&given.image), "--plan"], &given.debs()[..]].concat()).done();
+    assert!(planned.contains("Note: the root file system was not unmounted."), "{planned}");
+}
+
+#[test]
+fn errors_that_are_recorded_are_refused() {
+    let given = given(&rows::noble());
+    let place = format!("{}?offset={ROOT}", text(&given.image));
+    said("debugfs", &["-w", "-R", "ssv state 3", &place], b"");
+    let said_by = given.refused(&given.image, 3, &given.debs());
+    assert!(said_by.contains("the root file system has errors recorded in its superblock"), "{said_by}");
+    assert!(said_by.contains("download the image again"), "{said_by}");
+}
+
+#[test]
+fn a_boot_partition_without_room() {
+    let given = given(&rows::noble());
+    let part = given.directory.path().join("part");
+    let bytes = fs::read(&given.image).unwrap();
+    fs::write(&part, &bytes[BOOT as usize..][..BOOT_LENGTH as usize]).unwrap();
+    let free = said("mdir", &["-i", text(&part), "::"], b"");
+    let free = free.lines().rev().find_map(|line| line.trim().strip_suffix("bytes free")).unwrap();
+    let free: u64 = free.split_whitespace().collect::<String>().parse().unwrap();
+    let filler = given.directory.path().join("filler");
+    fs::write(&filler, vec![1; free as usize]).unwrap();
+    said("mcopy", &["-i", text(&part), text(&filler), "::"], b"");
+    let full = given.with(BOOT, &fs::read(&part).unwrap());
+    let user_data = given.directory.path().join("mine.yaml");
+    fs::write(&user_data, format!("#cloud-config\n# {}\nhostname: a\n", "x".repeat(9000))).unwrap();
+    let more = [&given.debs()[..], &["--user-data", text(&user_data)]].concat();
+    let said_by = given.refused(&full, 1, &more);
+    assert!(said_by.contains("there is no room") && said_by.contains("larger boot partition"), "{said_by}");
+}
+
+#[test]
+fn a_system_that_is_not_known_is_named_by_its_owner() {
+    let row = rows::debian().on_root("usr/lib/os-release", "PRETTY_NAME=\"Arch Linux ARM\"\nID=archarm\n");
+    let given = given(&row);
+    let said_by = given.refused(&given.image, 3, &given.debs());
+    assert!(said_by.contains("none of the distributions that bake knows (Arch Linux ARM)"), "{said_by}");
+    let out = given.out();
+    let more = [&given.debs()[..], &["--distribution", "debian"]].concat();
+    bake(&[&[text(&given.image), "-o", &out], &more[..]].concat()).done();
+    assert_eq!(names(given.output.path()), ["out.img", "out.img.sha256"]);
+}
+
+#[test]
+fn packages_that_are_missing_or_do_not_fit() {
+    let given = given(&rows::noble());
+    let own = given.debs.path().join("burnonce_0.1.0_arm64.deb");
+    let said_by = given.refused(&given.image, 1, &["--deb", text(&own)]);
+    assert!(said_by.contains("busybox | busybox-static, needed by burnonce 0.1.0"), "{said_by}");
+    assert!(said_by.contains("`apt-get download busybox`") && !said_by.contains("\\n"), "{said_by}");
+
+    let said_by = given.refused(&given.image, 1, &[]);
+    assert!(said_by.contains("no package was named; give burnonce's .deb for arm64"), "{said_by}");
+
+    let tree = given.directory.path().join("tree");
+    put(&tree, "usr/sbin/burnonce", "x");
+    let facts = Facts { architecture: "amd64", depends: "" };
+    let other = package(given.directory.path(), "burnonce", "0.1.0", &facts, &tree);
+    let said_by = given.refused(&given.image, 1, &["--deb", text(&other)]);
+    assert!(said_by.contains("is for amd64, and the image is for arm64"), "{said_by}");
+
+    let cut = given.directory.path().join("cut.deb");
+    let whole = fs::read(&own).unwrap();
+    fs::write(&cut, &whole[..whole.len() / 2]).unwrap();
+    let said_by = given.refused(&given.image, 1, &["--deb", text(&cut), text(given.debs.path())]);
+    assert!(said_by.contains("fetch it again"), "{said_by}");
+}
+
+#[test]
+fn where_the_result_cannot_go() {
+    let given = given(&rows::armbian());
+    let stock = fs::read(&given.image).unwrap();
+    let debs = given.debs();
+    let image = text(&given.image);
+    let out = given.out();
+    fs::write(&out, "precious").unwrap();
+    let run = |arguments: &[&str]| bake(&[arguments, &debs[..]].concat());
+    let said_by = run(&[image, "-o", &out]).gave_up(3);
+    assert!(said_by.contains("there is no terminal to ask on; use --yes"), "{said_by}");
+    assert!(run(&[image, "-o", image]).gave_up(1).contains("is the image itself; give --in-place"));
+    assert!(run(&[image]).gave_up(2).contains("--output <FILE>"));
+    assert!(run(&[image, "-o", &out, "--in-place"]).gave_up(2).contains("cannot be used with"));
+    assert!(run(&[image, "-o", &format!("{out}.gz")]).gave_up(1).contains("no .gz is written"));
+    assert!(run(&[image, "-o", "/nowhere/x.img"]).gave_up(1).contains("making a file in /nowhere"));
+    assert_eq!(fs::read_to_string(&out).unwrap(), "precious");
+    assert_eq!(names(given.output.path()), ["out.img"]);
+    assert!(fs::read(&given.image).unwrap() == stock);
+    run(&[image, "-o", &out, "--yes"]).done();
+    assert_eq!(fs::metadata(&out).unwrap().len(), stock.len() as u64);
+}
+
+/// As it ends where a limit, or a right, is not this process's own.
+fn run_by(program: &str, before: &[&str], given: &Given, arguments: &[&str]) -> Ran {
+    let temporary = TempDir::new().unwrap();
+    let bake = command(temporary.path(), arguments);
+    let output = Command::new(program)
+        .args(before)
+        .arg(bake.get_program())
+        .args(bake.get_args())
+        .args(given.debs())
+        .env("TMPDIR", temporary.path())
+        .output()
+        .unwrap();
+    assert_eq!(names(temporary.path()), [""; 0]);
+    Ran::of(&output)
+}
+
+#[test]
+fn a_full_disk_leaves_nothing() {
+    let given = given(&rows::armbian());
+    // In blocks of 512 bytes: less than the image; less than it takes packed.
+    for (blocks, ending) in [(100_000, "img"), (100_000, "img.xz"), (100_000, "img.zst")] {
+        let out = given.output.path().join(format!("out.{ending}"));
+        let limit = format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$@\"");
+        let ran = run_by("sh", &["-c", &limit, "sh"], &given, &[text(&given.image), "-o", text(&out)]);
+        let said_by = ran.gave_up(1);
+        assert!(said_by.contains("there is no room for") && said_by.contains("name a place with more"), "{said_by}");
+        assert_eq!(names(given.output.path()), [""; 0]);
+    }
+}
+
+#[test]
+fn an_image_that_may_not_be_read() {
+    let given = given(&rows::armbian());
+    fs::set_permissions(&given.image, fs::Permissions::from_mode(0o000)).unwrap();
+    let out = given.out();
+    // root reads everything, but for one who has given that up.
+    let (program, before) = if nix::unistd::geteuid().is_root() {
+        let less = ["--bounding-set=-dac_override,-dac_read_search", "--inh-caps=-dac_override,-dac_read_search"];
+        ("setpriv", less.to_vec())
+    } else {
+        ("env", Vec::new())
+    };
+    let said_by = run_by(program, &before, &given, &[text(&given.image), "-o", &out]).gave_up(1);
+    assert!(said_by.contains("you may not read") && said_by.contains("run this with sudo"), "{said_by}");
+    assert_eq!(names(given.output.path()), [""; 0]);
+}
+
+#[test]
+fn a_signal_leaves_nothing() {
+    let given = given(&rows::trixie());
+    let out = given.output.path().join("out.img.xz");
+    let mut ended = 0;
+    for wait in [5, 20, 60, 120, 250] {
+        let temporary = TempDir::new().unwrap();
+        let arguments = [&[text(&given.image), "-o", text(&out)], &given.debs()[..]].concat();
+        let child = command(temporary.path(), &arguments).stdout(std::process::Stdio::null()).spawn().unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(wait));
+        let pid = nix::unistd::Pid::from_raw(i32::try_from(child.id()).unwrap());
+        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGINT).unwrap();
+        let code = Ran::of(&child.wait_with_output().unwrap()).code;
+        assert_eq!(names(temporary.path()), [""; 0], "after {wait} ms");
+        if code == 1002 {
+            ended += 1;
+            assert_eq!(names(given.output.path()), [""; 0], "after {wait} ms");
+        } else {
+            assert_eq!((code, names(given.output.path()).len()), (0, 2), "after {wait} ms");
+            names(given.output.path()).iter().for_each(|name| fs::remove_file(given.output.path().join(name)).unwrap());
+        }
+    }
+    assert!(ended > 0, "each was done before it was ended");
+}
+
+#[test]
+fn a_plan_is_what_is_done() {
+    let given = given(&rows::debian());
+    let before = fs::metadata(&given.image).unwrap().modified().unwrap();
+    let planned = bake(&[&[text(&given.image), "--plan"], &given.debs()[..]].concat()).done();
+    assert_eq!(names(given.directory.path()), ["stock.img"]);
+    assert_eq!(fs::metadata(&given.image).unwrap().modified().unwrap(), before);
+    let out = given.out();
+    let done = bake(&[&[text(&given.image), "-o", &out], &given.debs()[..]].concat()).done();
+    assert!(done.starts_with(&planned), "{planned}\n{done}");
+    assert!(planned.contains("`local-bottom/rpi-resizerootfs` does nothing any more"), "{planned}");
+}
+
+/// What is missing in the root, it becomes longer by, and so do its partition and the image.
+#[test]
+fn a_root_without_room_grows() {
+    let row = rows::trixie();
+    for (length, more, least) in [(64 * MIB, &[][..], 140 * MIB), (rows::ROOT_LENGTH, &["--grow", "64MiB"], 64 * MIB)] {
+        let mut given = given(&row);
+        given.image = row.make_as(
+            given.directory.path(),
+            "small.img",
+            crate::common::Shape { root_length: length, ..rows::ROOMY },
+        );
+        let out = given.out();
+        let said_by = bake(&[&[text(&given.image), "-o", &out], &given.debs()[..], more].concat()).done();
+        assert!(said_by.contains("1. make the image and its root partition longer, by "), "{said_by}");
+        let [stock, baked] = [text(&given.image), &out].map(|path| fs::metadata(path).unwrap().len());
+        assert!((least..least + 32 * MIB).contains(&(baked - stock)), "{stock} {baked}");
+        let [before, after] = [text(&given.image), &out].map(|path| said("sfdisk", &["--dump", path], b""));
+        let table = |text: &str, device: &str| text.replace(device, "x").lines().map(str::to_owned).collect::<Vec<_>>();
+        let changed: Vec<(String, String)> = table(&before, text(&given.image))
+            .into_iter()
+            .zip(table(&after, &out))
+            .filter(|(old, new)| old != new)
+            .collect();
+        let sectors = |bytes: u64| format!("size={:>12}", bytes / 512);
+        assert_eq!(changed.len(), 1, "{before}{after}");
+        assert!(changed[0].0.contains("x2") && changed[0].1.contains(&sectors(baked - ROOT)), "{changed:?}");
+        said("e2fsck", &["-f", "-n", &format!("{out}?offset={ROOT}")], b"");
+        let facts = said("dumpe2fs", &["-h", &format!("{out}?offset={ROOT}")], b"");
+        assert!(facts.contains(&format!("Block count:              {}\n", (baked - ROOT) / 4096)), "{facts}");
+        let [old, new] = [&given.image, &PathBuf::from(&out)].map(|path| fs::read(path).unwrap());
+        // Boot code, disk signature, and what is before the boot partition but for the entry.
+        assert!(old[..446] == new[..446] && old[510..BOOT as usize] == new[510..BOOT as usize]);
+    }
+}
