@@ -29,7 +29,7 @@ use crate::inspect::source::{self, Named, Source};
 use crate::inspect::system::Distribution;
 use crate::inspect::{self, Inspection, Packing};
 use crate::output::{escaped, print, tell};
-use crate::reset::node::{Refused, confirm, need_terminal};
+use crate::question::{Refused, confirm, need_terminal};
 use crate::units::Bytes;
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use check::Checked;
@@ -170,8 +170,8 @@ fn bake(options: &Options) -> Result<()> {
         }
     }
     ask(options, target)?;
-    let output = Output::create(target)?;
-    let mut source = copy(&named, &output)?;
+    let mut output = Output::create(target)?;
+    let mut source = copy(&named, &mut output)?;
     let seen = in_order(options, &source)?;
     let plan = decide(options, &mut request, &source, &seen)?;
     print(format_args!("{}\n{plan}", seen.heading()));
@@ -240,8 +240,8 @@ fn ask(options: &Options, target: &Path) -> Result<()> {
     confirm(&format!("{} is replaced: {what}.\n", target.display()))
 }
 
-/// A copy of the image that can be edited, not packed: in the output itself, or else in a file without a name beside it.
-fn copy(named: &Named, output: &Output) -> Result<Source> {
+/// A copy of the image that can be edited, not packed: in the output itself, or else in a file beside it.
+fn copy(named: &Named, output: &mut Output) -> Result<Source> {
     let file = match output.packing() {
         Packing::None => output.file().try_clone().context("opening the output twice")?,
         _ => output.beside()?,
