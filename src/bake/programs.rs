@@ -102,10 +102,10 @@ mod tests {
 
     #[test]
     fn a_checker_s_code_is_no_failure_and_its_noise_is_left_out() {
-        let say = |script: &str| judged(&Program::at("/bin/sh".into()).args(["-c", script])).unwrap();
+        let say = |script: &str| judged(&Program::at("/bin/sh").args(["-c", script])).unwrap();
         let script = "echo 'Pass 1: x'; echo; echo ' wrong'; echo more; echo 'e2fsck 1.47.0' >&2; exit 12";
         assert_eq!(say(script), (12, "wrong / more".to_owned()));
         assert_eq!(say("exit 0"), (0, "it said nothing".to_owned()));
-        assert!(judged(&Program::at("/bin/sh".into()).args(["-c", "kill -9 $$"])).is_err());
+        assert!(judged(&Program::at("/bin/sh").args(["-c", "kill -9 $$"])).is_err());
     }
 }
