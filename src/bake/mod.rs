@@ -30,7 +30,7 @@ use crate::inspect::source::{self, Named, Source};
 use crate::inspect::system::Distribution;
 use crate::inspect::{self, Inspection, Packing};
 use crate::output::{escaped, print, tell};
-use crate::reset::node::{Refused, confirm, need_terminal};
+use crate::question::{Refused, confirm, need_terminal};
 use crate::table::Scheme;
 use crate::units::Bytes;
 use anyhow::{Context, Result, anyhow, bail, ensure};
@@ -184,8 +184,8 @@ fn bake(options: &Options) -> Result<()> {
         }
     }
     ask(options, target)?;
-    let output = Output::create(target)?;
-    let mut source = copy(&named, length, &output)?;
+    let mut output = Output::create(target)?;
+    let mut source = copy(&named, length, &mut output)?;
     let (seen, replayed) = in_order(options, &source)?;
     let plan = decide(options, &mut request, &source, &seen)?;
     print(format_args!("{}\n{plan}", seen.heading()));
@@ -272,8 +272,8 @@ fn used(seen: &Inspection) -> Bytes {
     }
 }
 
-/// A copy of the image that can be edited, not packed: in the output itself, or else in a file without a name beside it.
-fn copy(named: &Named, length: Bytes, output: &Output) -> Result<Source> {
+/// A copy of the image that can be edited, not packed: in the output itself, or else in a file beside it.
+fn copy(named: &Named, length: Bytes, output: &mut Output) -> Result<Source> {
     let file = match output.packing() {
         Packing::None => output.file().try_clone().context("opening the output twice")?,
         _ => output.beside()?,
