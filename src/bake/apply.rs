@@ -17,24 +17,19 @@ const LONGEST: u64 = 512 << 20;
 /// # Errors
 /// One of them cannot be made.
 pub fn apply(file: &File, seen: &Inspection, plan: &Plan, now: u64) -> Result<()> {
-    let is_on_root = |edit: &&Edit| match edit {
-        Edit::Directory { .. } | Edit::File { .. } | Edit::Link { .. } | Edit::Remove { .. } => true,
-        Edit::Append { path, .. } => path.starts_with('/'),
-        Edit::Boot { .. } => false,
-    };
-    if plan.edits().any(|edit| is_on_root(&edit)) {
+    if plan.edits().any(Edit::is_on_root) {
         let (start, _) = place(seen, seen.root.partition)?;
         let mut root = Root::open(&path_of(file), start, now)?;
-        for edit in plan.edits().filter(is_on_root) {
+        for edit in plan.edits().filter(|edit| edit.is_on_root()) {
             edit_root(&mut root, edit, now)?;
         }
         root.close()?;
     }
-    if plan.edits().any(|edit| !is_on_root(&edit)) {
+    if plan.edits().any(|edit| !edit.is_on_root()) {
         let number = seen.findings.boot.as_ref().map(|boot| boot.partition).context("there is no boot partition")?;
         let (start, length) = place(seen, number)?;
         let mut boot = Boot::open(file, start, length, now)?;
-        for edit in plan.edits().filter(|edit| !is_on_root(edit)) {
+        for edit in plan.edits().filter(|edit| !edit.is_on_root()) {
             match edit {
                 Edit::Boot { path, content } => boot.write(path, content)?,
                 Edit::Append { path, content } => {
@@ -54,7 +49,10 @@ fn edit_root(root: &mut Root, edit: &Edit, now: u64) -> Result<()> {
         _ => *attributes,
     };
     match edit {
-        Edit::Directory { path, attributes } => root.make_directories(path, &dated(attributes)),
+        Edit::Directory { path, attributes } => {
+            above(root, path, now)?;
+            root.make_directories(path, &dated(attributes))
+        }
         Edit::File { path, content, attributes } => {
             above(root, path, now)?;
             root.write(path, content, &dated(attributes))

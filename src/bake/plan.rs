@@ -7,8 +7,8 @@ use crate::boot_files::words;
 use crate::inspect::Inspection;
 use crate::inspect::boot::{CommandLine, partition_of, switched_off};
 use crate::inspect::growers::{FIRST_BOOT, Grower, NOTHING, SCRIPTS, State, Switch};
-use crate::inspect::obstacles::{self, Obstacle, Who};
-use crate::inspect::system::{Convert, Distribution, TEXT, Unit, unit};
+use crate::inspect::obstacles::Who;
+use crate::inspect::system::{Distribution, TEXT, Unit, unit};
 use crate::inspect::tree::{Node, Tree, join};
 use crate::output::escaped;
 use crate::text::wrap;
@@ -17,8 +17,13 @@ use anyhow::Result;
 use std::fmt;
 
 mod agent;
+mod edited;
 mod extras;
 pub(super) mod initramfs;
+mod refused;
+
+use refused::check_edited;
+pub use refused::{Refusal, check};
 
 /// The longest file that is compared with what is to be in its place, in bytes.
 const LONGEST: u64 = 64 << 20;
@@ -112,22 +117,14 @@ pub enum Edit {
     Append { path: String, content: Vec<u8> },
 }
 
-/// Why an image is not baked.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Refusal(pub Vec<Obstacle>);
-
-impl std::error::Error for Refusal {}
-
-impl fmt::Display for Refusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("this image is not baked, and nothing was written:")?;
-        for (number, Obstacle { found, remedy, .. }) in (1..).zip(&self.0) {
-            for (mark, text) in [(format!("{number:>3}. "), found), ("     > ".to_owned(), remedy)] {
-                let lines = wrap(&(escaped(text) + "."), WIDTH.saturating_sub(5));
-                f.write_str(&format!("\n{mark}{}", lines.join(&format!("\n{}", " ".repeat(mark.len())))))?;
-            }
+impl Edit {
+    /// Whether it is one of the root.
+    pub fn is_on_root(&self) -> bool {
+        match self {
+            Edit::Directory { .. } | Edit::File { .. } | Edit::Link { .. } | Edit::Remove { .. } => true,
+            Edit::Append { path, .. } => path.starts_with('/'),
+            Edit::Boot { .. } => false,
         }
-        Ok(())
     }
 }
 
@@ -137,15 +134,6 @@ pub struct Image<'t> {
     pub root: &'t dyn Tree,
     /// The boot partition, where there is one.
     pub boot: Option<&'t dyn Tree>,
-}
-
-/// Whether an image can be baked at all, whatever packages there are.
-///
-/// # Errors
-/// It cannot: a [`Refusal`].
-pub fn check(image: &Image, request: &Request) -> Result<()> {
-    let in_the_way = in_the_way(image, request);
-    if in_the_way.is_empty() { Ok(()) } else { Err(Refusal(in_the_way).into()) }
 }
 
 /// Decides what is to be done to an image.
@@ -166,46 +154,9 @@ pub fn plan(image: &Image, request: &Request) -> Result<Plan> {
     steps.extend(extras::seed(image.boot, request)?);
     steps.extend(extras::keys(image, request)?);
     steps.extend(extras::hostname(image.root, request)?);
+    check_edited(image, steps.iter().flat_map(|step| &step.edits))?;
     let unknown = image.seen.obstacles.iter().filter(|obstacle| obstacle.who == Who::Unknown);
     Ok(Plan { steps, notes: unknown.map(|obstacle| obstacle.found.clone()).collect(), grow: request.grow })
-}
-
-/// What stands in the way that is not taken out of it here.
-fn in_the_way(image: &Image, request: &Request) -> Vec<Obstacle> {
-    let mut seen = image.seen.clone();
-    if request.config.is_some() {
-        // It takes the place of the one that is there.
-        seen.findings.system.burnonce.convert = Convert::On;
-    }
-    let mut found: Vec<Obstacle> =
-        obstacles::of(&seen).into_iter().filter(|obstacle| obstacle.who == Who::Owner).collect();
-    let owner = |what: String, remedy: &str| Obstacle { found: what, remedy: remedy.to_owned(), who: Who::Owner };
-    // A conversion would unseal it, and an edit needs it unsealed.
-    if seen.root.sealed && found.iter().all(|one| !one.found.contains("is sealed")) {
-        let what = "the root file system is sealed: no kernel mounts it for writing".to_owned();
-        found.push(owner(
-            what,
-            "run `tune2fs -O ^read-only` on a copy of it, or begin with the image as it was published",
-        ));
-    }
-    let system = &seen.findings.system;
-    if system.distribution == Distribution::Other && request.distribution.is_none() {
-        let name = if system.name.is_empty() { "it does not say what system it is" } else { system.name.as_str() };
-        found.push(owner(
-            format!("this is none of the distributions that bake knows ({name}): how its root is kept from growing is not known"),
-            "name the one that it is made like by --distribution, if you are sure of it",
-        ));
-    }
-    if !request.seed.is_empty() {
-        let files = request.seed.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(" and ");
-        if image.boot.is_none() {
-            found.push(owner(format!("there is no boot partition for {files}"), "leave them out"));
-        } else if system.cloud_init.is_none() {
-            let remedy = "leave them out, or use an image with cloud-init in it";
-            found.push(owner(format!("cloud-init, which reads {files}, is not in the image"), remedy));
-        }
-    }
-    found
 }
 
 /// Attributes of what bake makes itself; the time is that of the package or of the run.

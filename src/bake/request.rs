@@ -49,11 +49,6 @@ pub fn read(options: &Options) -> Result<Request> {
     }
     if let Some(path) = &options.user_data {
         let text = user_data::read(path)?;
-        ensure!(
-            !options.hostname_from_serial || !names_host(&text),
-            "{} names a host, and --hostname-from serial does, too; leave one of them out",
-            path.display()
-        );
         request.seed.push((user_data::NAME, text.into_bytes()));
     }
     if let Some(path) = &options.network_config {
@@ -139,11 +134,6 @@ fn bytes(path: &Path, most: u64) -> Result<Vec<u8>> {
     File::open(path).with_context(reading)?.take(most + 1).read_to_end(&mut bytes).with_context(reading)?;
     ensure!(bytes.len() as u64 <= most, "{} is longer than {} MiB; that cannot be right", path.display(), most >> 20);
     Ok(bytes)
-}
-
-fn names_host(user_data: &str) -> bool {
-    let value: Value = serde_yaml::from_str(user_data).unwrap_or_default();
-    ["hostname", "fqdn"].iter().any(|key| value.get(key).is_some())
 }
 
 /// A file that is a mapping in YAML, and that mapping.
@@ -246,11 +236,5 @@ mod tests {
             let error = keys(&file(&directory, content)).unwrap_err().to_string();
             assert!(error.contains(wanted), "{error}");
         }
-    }
-
-    #[test]
-    fn a_host_is_named_by_either_key() {
-        assert!(names_host("#cloud-config\nhostname: a\n") && names_host("#cloud-config\nfqdn: a.b\n"));
-        assert!(!names_host("#cloud-config\npackages: [a]\n"));
     }
 }

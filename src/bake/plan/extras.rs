@@ -3,12 +3,16 @@
 use super::{Edit, Image, Request, Step, differs, links, made};
 use crate::bake::root::Attributes;
 use crate::config;
+use crate::inspect::obstacles::{Obstacle, Who};
 use crate::inspect::system::TEXT;
 use crate::inspect::tree::Tree;
 use anyhow::{Result, bail};
+use serde_yaml::Value;
 
 /// cloud-init reads the files of this directory in the order of their names.
 const KEYS: &str = "etc/cloud/cloud.cfg.d/96-burnonce-ssh.cfg";
+/// Longer YAML is not looked into, in bytes: the time that its parser takes grows with the square of it.
+const LONGEST_SEED: u64 = 16 << 10;
 const HOSTNAME_UNIT: &str = "burnonce-hostname.service";
 
 /// `/etc/burnonce.yaml`.
@@ -59,6 +63,9 @@ pub fn keys(image: &Image, request: &Request) -> Result<Option<Step>> {
             "the image has neither cloud-init nor a user of its own, so there is nobody that --ssh-key could be for; leave it out"
         );
     };
+    if !image.root.has(&user.home)? {
+        bail!("`{}`, whom --ssh-key would be for, has no home /{} in the image; leave it out", user.name, user.home);
+    }
     let directory = format!("{}/.ssh", user.home);
     let path = format!("{directory}/authorized_keys");
     let mut content = image.root.text(&path, TEXT)?.unwrap_or_default();
@@ -83,6 +90,69 @@ pub fn keys(image: &Image, request: &Request) -> Result<Option<Step>> {
     Ok((!edits.is_empty()).then_some(Step { text, edits }))
 }
 
+/// What cloud-init will find on the boot partition.
+#[derive(Debug, Default)]
+pub struct Seed {
+    user_data: Value,
+    meta_data: Value,
+}
+
+impl Seed {
+    /// What is given, else what is there. What is not YAML counts as nothing: cloud-init has the last word.
+    ///
+    /// # Errors
+    /// The boot partition cannot be read.
+    pub fn of(boot: Option<&dyn Tree>, request: &Request) -> Result<Seed> {
+        let value = |name: &str| -> Result<Value> {
+            let given = request.seed.iter().find(|(one, _)| *one == name).map(|(_, content)| content);
+            let text = match (given, boot) {
+                (Some(content), _) => String::from_utf8_lossy(content).into_owned(),
+                (None, Some(boot)) => boot.text(name, LONGEST_SEED)?.unwrap_or_default(),
+                (None, None) => String::new(),
+            };
+            Ok(serde_yaml::from_str(&text).unwrap_or_default())
+        };
+        Ok(Seed { user_data: value("user-data")?, meta_data: value("meta-data")? })
+    }
+}
+
+/// What on the boot partition would make nothing of what the owner wants. Pure.
+pub fn in_the_way(seed: &Seed, request: &Request, has_cloud_init: bool) -> Vec<Obstacle> {
+    let mut found = Vec::new();
+    let mut owner = |what: String, remedy: &str| {
+        found.push(Obstacle { found: what, remedy: remedy.to_owned(), who: Who::Owner });
+    };
+    if !has_cloud_init {
+        return found;
+    }
+    let names = [
+        ("user-data", &seed.user_data, "hostname"),
+        ("user-data", &seed.user_data, "fqdn"),
+        ("meta-data", &seed.meta_data, "local-hostname"),
+    ];
+    if let Some((file, _, key)) = names.iter().find(|(_, value, key)| value.get(key).is_some()) {
+        if request.hostname_from_serial {
+            let what = format!("`{key}` in {file} names each node the same, and --hostname-from serial does not");
+            owner(what, "take that line out of it, or leave the option out");
+        }
+    }
+    if !request.keys.is_empty() {
+        let users = seed.user_data.get("users").and_then(Value::as_sequence);
+        let is_default = |user: &Value| {
+            user.as_str() == Some("default") || user.get("name").and_then(Value::as_str) == Some("default")
+        };
+        if seed.user_data.get("ssh_authorized_keys").is_some() {
+            let what = "user-data has `ssh_authorized_keys`, which take the place of those of --ssh-key".to_owned();
+            owner(what, "put the key into user-data, and leave --ssh-key out");
+        } else if users.is_some_and(|users| !users.iter().any(is_default)) {
+            let what =
+                "--ssh-key is for cloud-init's default user, and `users` in user-data does without that one".to_owned();
+            owner(what, "put the key into user-data as `ssh_authorized_keys` of a user, and leave --ssh-key out");
+        }
+    }
+    found
+}
+
 /// A YAML scalar in single quotes.
 fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
@@ -99,10 +169,15 @@ struct User {
 fn first_user(passwd: &str) -> Option<User> {
     passwd.lines().find_map(|line| {
         let fields: Vec<&str> = line.split(':').collect();
-        let [name, _, uid, gid, _, home, _] = fields[..] else { return None };
+        let [name, _, uid, gid, _, home, shell] = fields[..] else { return None };
         let (uid, gid) = (uid.parse().ok()?, gid.parse().ok()?);
         let home = home.trim_matches('/');
-        let fits = (1000..60_000).contains(&uid) && !home.is_empty() && !home.split('/').any(|part| part == "..");
+        // Somebody who can log in.
+        let fits = !shell.ends_with("/nologin")
+            && !shell.ends_with("/false")
+            && (1000..60_000).contains(&uid)
+            && !home.is_empty()
+            && !home.split('/').any(|part| part == "..");
         fits.then(|| User { name: name.to_owned(), uid, gid, home: home.to_owned() })
     })
 }
@@ -147,7 +222,7 @@ Wants=network-pre.target
 Type=oneshot
 RemainAfterExit=yes
 ExecStart=/bin/sh -c 'name=pi-$$(tr -d "\\000" </proc/device-tree/serial-number | tail -c 8); \
-    sed -i "s/^\\(127\\.0\\.1\\.1[[:space:]]\\).*/\\1$$name/" /etc/hosts; \
+    sed -i "/^127\\.0\\.1\\.1[[:space:]]/d" /etc/hosts; echo "127.0.1.1 $$name" >>/etc/hosts; \
     echo "$$name" >/etc/hostname && echo "$$name" >/proc/sys/kernel/hostname'
 
 [Install]

@@ -245,7 +245,7 @@ fn what_the_owner_wants_is_put_in_once() {
     let wanted = || Request {
         config: Some(b"convert: true\n".to_vec()),
         seed: vec![
-            ("user-data", b"#cloud-config\nhostname: a\n".to_vec()),
+            ("user-data", b"#cloud-config\nusers: [default]\n".to_vec()),
             ("meta-data", b"instance-id: b\n".to_vec()),
         ],
         keys: vec![KEY.to_owned()],
@@ -271,6 +271,41 @@ fn what_the_owner_wants_is_put_in_once() {
     assert_eq!(value["ssh_authorized_keys"][0], KEY);
 }
 
+/// What is on the boot partition, or comes there, can make nothing of what the owner wants.
+#[test]
+fn what_would_come_to_nothing_is_refused() {
+    let refused = |row: &Row, request: &Request| -> String {
+        planned(row, request).unwrap_err().downcast::<Refusal>().unwrap().to_string()
+    };
+    let with = |name, text: &str| Request { seed: vec![(name, text.into())], ..request() };
+    let named = |request: Request| Request { hostname_from_serial: true, ..request };
+    let keyed = |request: Request| Request { keys: vec![KEY.to_owned()], ..request };
+    let stock = || ubuntu("24.04", "noble");
+    for (request, sentence) in [
+        (named(with("user-data", "#cloud-config\nhostname: a\n")), "`hostname` in user-data names each node the same"),
+        (named(with("meta-data", "local-hostname: a\n")), "`local-hostname` in meta-data"),
+        (keyed(with("user-data", "#cloud-config\nusers: [{name: me}]\n")), "does without that one"),
+        (keyed(with("user-data", "#cloud-config\nssh_authorized_keys: []\n")), "take the place of those of --ssh-key"),
+        (with("user-data", "#cloud-config\ngrowpart: {mode: auto}\n"), "cloud-init growpart"),
+        (Request { config: Some(b"convert: false\n".to_vec()), ..request() }, "`convert: false`"),
+    ] {
+        let text = refused(&stock(), &request);
+        assert!(text.split_whitespace().collect::<Vec<_>>().join(" ").contains(sentence), "{sentence}: {text}");
+    }
+    let mut there = stock();
+    there.boot = there.boot.file("user-data", "#cloud-config\nhostname: a\n");
+    assert!(refused(&there, &named(request())).contains("names each node the same"));
+    // Another one takes its place.
+    planned(&there, &named(with("user-data", "#cloud-config\nusers: [default]\n"))).unwrap();
+
+    let mut imager = bookworm();
+    imager.boot = imager.boot.file("custom.toml", "x");
+    assert!(refused(&imager, &request()).contains("custom.toml is on the boot partition"));
+    let mut masked = stock();
+    masked.root = masked.root.symlink("etc/systemd/system/burnonce.service", "/dev/null");
+    assert!(refused(&masked, &request()).contains("burnonce.service is masked"));
+}
+
 /// Without cloud-init the keys are the first user's, beside those that are there.
 #[test]
 fn keys_without_cloud_init_are_for_the_first_user() {
@@ -278,8 +313,7 @@ fn keys_without_cloud_init_are_for_the_first_user() {
     let error = planned(&bookworm(), &wanted).unwrap_err().to_string();
     assert!(error.contains("nobody that --ssh-key could be for"), "{error}");
     let mut row = bookworm();
-    let passwd =
-        "root:x:0:0:root:/root:/bin/bash\nnobody:x:65534:65534:n:/:/bin/false\npi:x:1000:1001:,,,:/home/pi:/bin/bash\n";
+    let passwd = "root:x:0:0:root:/root:/bin/bash\nnobody:x:65534:65534:n:/:/bin/false\nsvc:x:1000:1000::/srv:/usr/sbin/nologin\npi:x:1000:1001:,,,:/home/pi:/bin/bash\n";
     row.root = row.root.file("etc/passwd", passwd).file("home/pi/.ssh/authorized_keys", "ssh-rsa old\n");
     let plan = planned(&row, &wanted).unwrap();
     let expected = Edit::File {
