@@ -55,6 +55,14 @@ impl<'f> Boot<'f> {
         Ok(Bytes(fat.free_clusters()? * fat.cluster_length()))
     }
 
+    /// How long the file at `path` is, in bytes; 0 where there is none.
+    ///
+    /// # Errors
+    /// There is a directory; it cannot be read.
+    pub fn length_of(&self, path: &str) -> Result<u64> {
+        Ok(old_length(&self.reader()?, path)?.unwrap_or(0))
+    }
+
     /// Writes a file. One that is there keeps its name, in the case that it has; a new one gets the name as it is given. Its directory must
     /// be there.
     ///

@@ -2,21 +2,26 @@
 
 use crate::mounts;
 use anyhow::{Context, Result, ensure};
-use std::fs::{self, File};
-use std::os::unix::fs::MetadataExt;
+use std::fs::{self, File, OpenOptions};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 /// Makes sure that nothing uses the block device that `file` is, or a partition of it. `root` is where `proc` and `sys` are: `/`.
 ///
 /// # Errors
 /// Something does, and what; it cannot be found out.
-pub fn need_unused(root: &Path, file: &File) -> Result<()> {
+pub fn need_unused(root: &Path, card: &Path, file: &File) -> Result<()> {
     ensure!(
         cfg!(target_os = "linux"),
         "a card can be read on Linux only; copy it into a file with `dd`, and name that"
     );
     let number = file.metadata().context("looking at the card")?.rdev();
-    let users = users(root, &format!("{}:{}", nix::sys::stat::major(number), nix::sys::stat::minor(number)))?;
+    let mut users = users(root, &format!("{}:{}", stat::major(number), stat::minor(number)))?;
+    // The kernel knows more than its tables show: what has several disks, say (open(2), O_EXCL).
+    let alone = OpenOptions::new().read(true).custom_flags(nix::libc::O_EXCL).open(card);
+    if users.is_empty() && alone.is_err_and(|error| error.raw_os_error() == Some(nix::libc::EBUSY)) {
+        users.push("by the kernel".to_owned());
+    }
     ensure!(
         users.is_empty(),
         "it is in use ({}): what is written meanwhile would be in the copy in parts. Unmount it, and make sure that it is the card and no disk \
@@ -24,6 +29,22 @@ pub fn need_unused(root: &Path, file: &File) -> Result<()> {
         users.join(", ")
     );
     Ok(())
+}
+
+/// The parts of a device's number (kernel, `include/linux/kdev_t.h`); nix has them for Linux alone.
+mod stat {
+    #[cfg(target_os = "linux")]
+    pub use nix::sys::stat::{major, minor};
+
+    #[cfg(not(target_os = "linux"))]
+    pub fn major(number: u64) -> u64 {
+        number >> 8
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    pub fn minor(number: u64) -> u64 {
+        number & 0xFF
+    }
 }
 
 /// What uses the block device of this number (`8:0`) or a partition of it: `/dev/sda1 is mounted on /mnt`.

@@ -15,11 +15,13 @@ pub mod output;
 pub mod package;
 pub mod packing;
 pub mod plan;
+mod possible;
 mod programs;
 mod progress;
 mod request;
 pub mod room;
 pub mod root;
+mod target;
 
 #[cfg(test)]
 mod made;
@@ -30,15 +32,15 @@ use crate::inspect::source::{self, Named, Source};
 use crate::inspect::system::Distribution;
 use crate::inspect::{self, Inspection, Packing};
 use crate::output::{escaped, print, tell};
-use crate::question::{Refused, confirm, need_terminal};
+use crate::question::Refused;
 use crate::table::Scheme;
 use crate::units::Bytes;
-use anyhow::{Context, Result, anyhow, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail};
 use check::Checked;
 use output::Output;
 use plan::{Edit, Image, Plan, Refusal, Request};
 use progress::Progress;
-use std::fs::{self, File};
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -123,6 +125,7 @@ pub fn run(options: &Options) -> Result<Exit> {
 /// Prints what would be done.
 fn show(options: &Options) -> Result<()> {
     let mut request = request::read(options)?;
+    open(options).map(drop)?;
     let source = source::open(&options.image)?;
     let seen = inspect::of_source(&options.image, &source)?;
     let plan = decide(options, &mut request, &source, &seen)?;
@@ -133,6 +136,16 @@ fn show(options: &Options) -> Result<()> {
         );
     }
     Ok(())
+}
+
+/// Opens the image: a file, or a card that nothing uses.
+fn open(options: &Options) -> Result<Named> {
+    let named = Named::open(&options.image)?;
+    if named.is_device {
+        card::need_unused(Path::new("/"), &options.image, &named.file)
+            .with_context(|| format!("{}", options.image.display()))?;
+    }
+    Ok(named)
 }
 
 /// What is to be done to an image, with how much longer it has to become for that.
@@ -150,6 +163,7 @@ fn decide(options: &Options, request: &mut Request, source: &Source, seen: &Insp
         let grow = needed.max(plan.grow.unwrap_or_default());
         plan.grow = (grow > Bytes(0)).then_some(grow);
     }
+    possible::check(source, seen, &plan)?;
     Ok(plan)
 }
 
@@ -163,11 +177,8 @@ fn length(edit: &Edit) -> Option<Bytes> {
 }
 
 fn bake(options: &Options) -> Result<()> {
-    let named = Named::open(&options.image)?;
-    if named.is_device {
-        card::need_unused(Path::new("/"), &named.file).with_context(|| format!("{}", options.image.display()))?;
-    }
-    let target = target(options, &named)?;
+    let named = open(options)?;
+    let target = &target::of(options, &named)?;
     let mut request = request::read(options)?;
     let mut length = named.length;
     if named.packing == Packing::None {
@@ -183,10 +194,14 @@ fn bake(options: &Options) -> Result<()> {
             length = used(&seen);
         }
     }
-    ask(options, target)?;
+    target::ask(options, target)?;
     let mut output = Output::create(target)?;
     let mut source = copy(&named, length, &mut output)?;
     let (seen, replayed) = in_order(options, &source)?;
+    if replayed {
+        // The list of what is installed may be another one now.
+        (request.packages, request.agent) = (Vec::new(), Vec::new());
+    }
     let plan = decide(options, &mut request, &source, &seen)?;
     print(format_args!("{}\n{plan}", seen.heading()));
     if plan.is_empty() && !replayed && options.in_place {
@@ -194,69 +209,12 @@ fn bake(options: &Options) -> Result<()> {
     }
     edit(options, &mut source, &seen, &plan)?;
     if output.packing() != Packing::None {
-        let packing = Progress::new(&format!("packing {}", target.display()), source.length);
+        let packing = Progress::new(&format!("packing {}", escaped(target)), source.length);
         output.fill(&source.file, source.length.0, &|bytes| packing.add(bytes))?;
     }
     output.publish()?;
-    print(format_args!("{}", finish(target, source.length)));
+    print(target::finish(target, source.length));
     Ok(())
-}
-
-/// What the owner does next.
-fn finish(target: &Path, length: Bytes) -> String {
-    let shown = target.display();
-    // The one of macOS knows no capital M, and unbuffered devices by another name.
-    let (disk, size) = if cfg!(target_os = "macos") { ("/dev/rdiskN", "4m") } else { ("/dev/sdX", "4M") };
-    let burn = match packing::of_target(target) {
-        Ok(Packing::Xz) => format!("xz -dc {shown} | sudo dd of={disk} bs={size} conv=fsync"),
-        Ok(Packing::Zstd) => format!("zstd -dc {shown} | sudo dd of={disk} bs={size} conv=fsync"),
-        _ => format!("sudo dd if={shown} of={disk} bs={size} conv=fsync"),
-    };
-    format!(
-        "{shown} is ready ({length} on the card), its checksum is beside it. Burn it and power the node on:\n  {burn}\n"
-    )
-}
-
-/// Where the result goes.
-fn target<'o>(options: &'o Options, named: &Named) -> Result<&'o Path> {
-    let image = &options.image;
-    let shown = image.display();
-    match (&options.output, options.in_place) {
-        (None, true) if named.is_device => bail!(
-            "{shown} is a card: it is not edited where it is, for a cut in between would leave it broken; name a file by -o, and burn that"
-        ),
-        (None, true) if named.packing == Packing::Gzip => {
-            bail!(
-                "{shown} is packed by gzip, which is not written; name a file that ends with .img, .img.xz or .img.zst by -o"
-            )
-        }
-        (None, true) => {
-            let written = packing::of_target(image)?;
-            ensure!(
-                written == named.packing,
-                "{shown} is {}, and by its name it would be written as {written}; rename it, or name another file by -o",
-                named.packing
-            );
-            Ok(image)
-        }
-        (Some(output), false) => {
-            let is_same =
-                fs::canonicalize(output).ok().is_some_and(|there| fs::canonicalize(image).ok() == Some(there));
-            ensure!(!is_same, "{shown} is the image itself; give --in-place if it is to be replaced");
-            Ok(output)
-        }
-        _ => bail!("say where the result goes: -o FILE, or --in-place"),
-    }
-}
-
-/// Asks before a file is replaced.
-fn ask(options: &Options, target: &Path) -> Result<()> {
-    if options.yes || !target.exists() {
-        return Ok(());
-    }
-    need_terminal()?;
-    let what = if options.in_place { "the stock image in it is lost" } else { "what is in it is lost" };
-    confirm(&format!("{} is replaced: {what}.\n", target.display()))
 }
 
 /// How much of a card is its image: what is free behind the last partition is not burned to another one. A GPT has its backup at the end.
@@ -278,7 +236,7 @@ fn copy(named: &Named, length: Bytes, output: &mut Output) -> Result<Source> {
         Packing::None => output.file().try_clone().context("opening the output twice")?,
         _ => output.beside()?,
     };
-    let shown = named.path().display();
+    let shown = escaped(named.path());
     let length = if named.packing == Packing::None {
         let progress = Progress::new(&format!("copying {shown}"), length);
         let copied = packing::copy(&named.file, length.0, &file, &|bytes| progress.add(bytes));
@@ -314,8 +272,7 @@ fn edit(options: &Options, source: &mut Source, seen: &Inspection, plan: &Plan) 
     // Also where nothing was to be done: what is given out as ready is sound.
     checked(&source.file, &seen)?;
     let after = inspect::of_source(&options.image, source).context("looking at what was made")?;
-    let left = after.obstacles.iter().find(|obstacle| obstacle.who == Who::Bake);
-    match left {
+    match after.obstacles.iter().find(|obstacle| obstacle.who != Who::Unknown) {
         Some(left) => bail!(
             "what was made is not as it should be, and was thrown away: {}. This is a mistake of burnonce; please report it",
             left.found

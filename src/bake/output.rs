@@ -90,13 +90,11 @@ impl Output {
     /// Puts the image at its place, and beside it `NAME.sha256`, as sha256sum(1) writes and reads it. The checksum is there first.
     ///
     /// # Errors
-    /// As [`Output::fill`]: what was at the place is there still, and a new checksum is not.
+    /// As [`Output::fill`]: what was at the place is there still. A checksum is not, where there was none; an old one may be lost.
     pub fn publish(self) -> Result<()> {
         let target = self.file.target.clone();
         let digest = self.file.digest()?;
-        let mut name = target.clone().into_os_string();
-        name.push(".sha256");
-        let checksum_at = PathBuf::from(name);
+        let checksum_at = checksum_of(&target);
         let checksum = Pending::create(&checksum_at)?;
         let line = line(&digest, target.file_name().unwrap_or_default());
         (&checksum.file).write_all(&line).map_err(|error| checksum.failed(error))?;
@@ -110,6 +108,32 @@ impl Output {
         }
         placed
     }
+}
+
+/// Where the checksum of `target` goes. Pure.
+pub fn checksum_of(target: &Path) -> PathBuf {
+    let mut name = target.as_os_str().to_owned();
+    name.push(".sha256");
+    PathBuf::from(name)
+}
+
+/// Whether a file can be put at `target`.
+///
+/// # Errors
+/// There is a directory or a device; the directory that it is to be in is not there; it is no name of a file.
+pub fn check(target: &Path) -> Result<()> {
+    let shown = target.display();
+    match fs::metadata(target) {
+        Ok(found) if found.is_dir() => bail!("{shown} is a directory; name the image file itself"),
+        Ok(found) => ensure!(found.is_file(), "{shown} is no file; name a file that is to be made"),
+        Err(error) if error.kind() == ErrorKind::NotFound => {}
+        Err(error) => return Err(error).with_context(|| format!("looking at {shown}")),
+    }
+    let is_name = target.file_name().is_some() && !target.as_os_str().as_bytes().ends_with(b"/");
+    ensure!(is_name, "{shown} is no name for a file");
+    let directory = directory(target);
+    ensure!(directory.is_dir(), "there is no directory {}; make it first, or name another place", directory.display());
+    packing::of_target(target).map(drop)
 }
 
 /// A line of sha256sum(1): where the name has a backslash or an end of line, they are escaped, and a backslash stands before it all. Pure.
@@ -147,14 +171,7 @@ struct Pending {
 
 impl Pending {
     fn create(target: &Path) -> Result<Pending> {
-        let shown = target.display();
-        match fs::metadata(target) {
-            Ok(found) if found.is_dir() => bail!("{shown} is a directory; name the image file itself"),
-            Ok(found) => ensure!(found.is_file(), "{shown} is no file; name a file that is to be made"),
-            Err(error) if error.kind() == ErrorKind::NotFound => {}
-            Err(error) => return Err(error).with_context(|| format!("looking at {shown}")),
-        }
-        ensure!(target.file_name().is_some(), "{shown} is no name for a file");
+        check(target)?;
         let making = || format!("making a file in {}", directory(target).display());
         let (file, named) = match unnamed(directory(target)) {
             Ok(file) => (file, None),

@@ -27,6 +27,7 @@ use version::Version;
 
 pub use choose::choose;
 pub use facts::Facts;
+pub use gather::names;
 pub use installed::Installed;
 pub use tarball::{Entry, Kind};
 

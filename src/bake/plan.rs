@@ -61,7 +61,7 @@ pub struct Payload {
     /// `burnonce_0.1.0_arm64.deb`.
     pub file_name: String,
     pub content: Vec<u8>,
-    /// How much it takes when it is installed: its `Installed-Size`.
+    /// How much it takes when it is installed: each of its files in whole blocks, and one block for its name.
     pub unpacked: Bytes,
 }
 
@@ -90,6 +90,8 @@ pub struct Plan {
     pub notes: Vec<String>,
     /// How much longer the root partition becomes. Whether that is needed is known when the steps are.
     pub grow: Option<Bytes>,
+    /// The first boot of a node makes a new initramfs.
+    pub makes_initramfs: bool,
 }
 
 /// Some edits, and what they are for.
@@ -156,7 +158,12 @@ pub fn plan(image: &Image, request: &Request) -> Result<Plan> {
     steps.extend(extras::hostname(image.root, request)?);
     check_edited(image, steps.iter().flat_map(|step| &step.edits))?;
     let unknown = image.seen.obstacles.iter().filter(|obstacle| obstacle.who == Who::Unknown);
-    Ok(Plan { steps, notes: unknown.map(|obstacle| obstacle.found.clone()).collect(), grow: request.grow })
+    Ok(Plan {
+        steps,
+        notes: unknown.map(|obstacle| obstacle.found.clone()).collect(),
+        grow: request.grow,
+        makes_initramfs: !request.packages.is_empty(),
+    })
 }
 
 /// Attributes of what bake makes itself; the time is that of the package or of the run.

@@ -1,9 +1,10 @@
 //! What the owner named on the command line: read, and checked before anything is written.
 
 use super::Options;
-use super::package::{self, Entry, Installed, Kind};
+use super::package::{self, Entry, Installed, Kind, Package};
 use super::plan::{AgentFile, AgentKind, Payload, Request};
 use crate::inspect::Inspection;
+use crate::inspect::system::PACKAGES;
 use crate::inspect::tree::Tree;
 use crate::units::Bytes;
 use crate::{config, user_data};
@@ -11,12 +12,13 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 use serde_yaml::Value;
 use std::fs::File;
 use std::io::{self, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use tempfile::TempDir;
 
 /// The longest file that is put in as it is, in bytes.
 const LONGEST: u64 = 1 << 20;
-/// The longest package, in bytes.
-const LONGEST_PACKAGE: u64 = 256 << 20;
+/// The longest package, in bytes: all that are taken are in memory at once. burnonce's own and what it needs have 1 MiB or so.
+const LONGEST_PACKAGE: u64 = 32 << 20;
 /// What a file takes at least in a file system, in bytes: ext4's block.
 const BLOCK: u64 = 4096;
 /// Types of public keys (sshd(8), "AUTHORIZED_KEYS FILE FORMAT").
@@ -84,7 +86,9 @@ pub fn packages(options: &Options, seen: &Inspection, root: &dyn Tree, request: 
         "burnonce is not in the image, and no package was named; give burnonce's .deb for {architecture}, and those that it needs, \
          by --deb FILE or --deb DIRECTORY"
     );
-    for package in package::choose(&options.debs, &Installed::of(root)?, architecture)? {
+    let waiting = Waiting::of(root, &options.debs)?;
+    let given: Vec<PathBuf> = options.debs.iter().chain(&waiting.paths).cloned().collect();
+    for package in package::choose(&given, &Installed::of(root)?, architecture)? {
         let is_agent = package.name() == "burnonce";
         let mut unpacked = 0u64;
         // All of it is read, so that one that is damaged is found here and not on the node.
@@ -110,6 +114,31 @@ pub fn packages(options: &Options, seen: &Inspection, root: &dyn Tree, request: 
         });
     }
     Ok(())
+}
+
+/// Packages that an earlier bake put into the image, in files that are there as long as this: dpkg gets all of them in one call. Those of
+/// which another one is given are left out.
+struct Waiting {
+    paths: Vec<PathBuf>,
+    _directory: TempDir,
+}
+
+impl Waiting {
+    fn of(root: &dyn Tree, given: &[PathBuf]) -> Result<Waiting> {
+        let directory = tempfile::tempdir().context("making a directory for the packages in the image")?;
+        let given = package::names(given)?;
+        let mut paths = Vec::new();
+        for name in root.list(PACKAGES)?.into_iter().filter(|name| name.ends_with(".deb")) {
+            let path = directory.path().join(&name);
+            let content = root.read(&format!("{PACKAGES}/{name}"), LONGEST_PACKAGE)?.unwrap_or_default();
+            std::fs::write(&path, content).with_context(|| format!("writing {}", path.display()))?;
+            let package = Package::open(&path).with_context(|| format!("/{PACKAGES}/{name} in the image"))?;
+            if !given.contains(package.name()) {
+                paths.push(path);
+            }
+        }
+        Ok(Waiting { paths, _directory: directory })
+    }
 }
 
 fn agent_file(entry: Entry<'_>) -> Result<Option<AgentFile>> {
@@ -195,7 +224,6 @@ fn is_key(line: &str) -> bool {
 mod tests {
     use super::*;
     use std::fs;
-    use std::path::PathBuf;
 
     fn file(directory: &tempfile::TempDir, content: &str) -> PathBuf {
         let path = directory.path().join("given");

@@ -38,12 +38,12 @@ const OVERHEAD: u64 = 16;
 /// there is enough. Pure.
 ///
 /// `files` are the lengths of all files that are written, in bytes; a directory or a link counts as a file of one byte. `unpacked` is what
-/// packages take that the node unpacks itself (the sum of their `Installed-Size`).
+/// packages take that the node unpacks itself.
 pub fn needed(room: Room, files: &[Bytes], unpacked: Bytes) -> Bytes {
     // With each file, its name can cost a block of the directory and one of its index.
     let of_files = files.iter().map(|length| room.taken_by(length.0).saturating_add(2));
     let blocks = of_files.fold(0, u64::saturating_add);
-    // Blocks that are not full are in the Installed-Size; what maps them and directories are not.
+    // Blocks that are not full are in it; what maps them and directories are not.
     let unpacked_room = unpacked.0.saturating_add(unpacked.0 / 8).saturating_add(MARGIN.0);
     let bytes = blocks.saturating_mul(room.block).saturating_add(unpacked_room);
     let inodes = (files.len() as u64).saturating_add(unpacked.0.div_ceil(UNPACKED_FILE)).saturating_add(MARGIN_INODES);
@@ -75,6 +75,21 @@ pub fn needed(room: Room, files: &[Bytes], unpacked: Bytes) -> Bytes {
 pub fn grow(file: &File, path: &Path, table: &Table, root: u32, by: Bytes) -> Result<Table> {
     grow_by(file, path, table, root, by)
         .with_context(|| format!("growing the root file system (partition {root}) by {by}"))
+}
+
+/// Whether that can be done, as far as can be known without changing anything; arguments as of [`grow`].
+///
+/// # Errors
+/// As those of [`grow`] with which nothing was changed.
+pub fn possible(file: &File, path: &Path, table: &Table, root: u32, by: Bytes) -> Result<()> {
+    let image = file.metadata().context("looking at the image")?.len();
+    let partition = table.partitions.iter().find(|p| p.number == root);
+    let (start, _) = extent(table, partition.context("it is not in the table")?);
+    // Whoever plans may read the image, and need not be allowed to write it.
+    let size = Ext4::open(path, start)?.facts()?.size;
+    target(table, root, image, size, by).with_context(|| format!("growing the root file system by {by}"))?;
+    programs::need("resize2fs")?;
+    programs::need("e2fsck").map(drop)
 }
 
 fn grow_by(file: &File, path: &Path, table: &Table, root: u32, by: Bytes) -> Result<Table> {

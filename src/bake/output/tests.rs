@@ -93,7 +93,7 @@ fn what_cannot_be_a_target_is_told() {
     let told = |target: &str| format!("{:#}", Output::create(Path::new(target)).unwrap_err());
     assert_eq!(told(&format!("{here}")), format!("{here} is a directory; name the image file itself"));
     assert_eq!(told("/dev/null"), "/dev/null is no file; name a file that is to be made");
-    assert!(told(&format!("{here}/none/x.img")).starts_with(&format!("making a file in {here}/none: ")));
+    assert!(told(&format!("{here}/none/x.img")).starts_with(&format!("there is no directory {here}/none; ")));
     assert!(told("mine.img.gz").contains("no .gz is written"));
     assert!(names(directory.path()).is_empty());
 }

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 /// What all is about.
-const BURNONCE: &str = "burnonce";
+pub(super) const BURNONCE: &str = "burnonce";
 
 /// Packages by their names.
 pub(super) type Named<'p> = BTreeMap<&'p str, &'p Package>;

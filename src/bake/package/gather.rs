@@ -3,7 +3,7 @@
 use super::{Installed, Package};
 use anyhow::{Context, Result, bail, ensure};
 use std::cmp::Ordering;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -57,6 +57,22 @@ pub fn gather(given: &[PathBuf], installed: &Installed, architecture: &str) -> R
     }
     all.named.retain(|_, package| against(package, installed, architecture).is_gt());
     Ok(all)
+}
+
+/// The names of all packages that are given, as files and in directories.
+///
+/// # Errors
+/// One of them cannot be read.
+pub fn names(given: &[PathBuf]) -> Result<BTreeSet<String>> {
+    let mut names = BTreeSet::new();
+    for path in given {
+        let is_directory = fs::metadata(path).with_context(|| format!("the package {}", path.display()))?.is_dir();
+        let paths = if is_directory { packages_in(path)? } else { vec![path.clone()] };
+        for path in paths {
+            names.insert(Package::open(&path)?.name().to_owned());
+        }
+    }
+    Ok(names)
 }
 
 /// How a package is to the one that it would take the place of: newer also where there is none.

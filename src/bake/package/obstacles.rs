@@ -1,7 +1,7 @@
 //! Why dpkg would not install packages that have all that they need. What dpkg does is in its manual page and in Debian Policy, 7.
 
-use super::choose::{Named, System, after};
-use super::relation::Relation;
+use super::choose::{BURNONCE, Named, System, after};
+use super::relation::{Group, Relation};
 use super::version::Version;
 use super::{Facts, Installed};
 use anyhow::{Context, Result, bail, ensure};
@@ -45,6 +45,16 @@ fn check_zstd(taken: &Named, dpkg: &Facts) -> Result<()> {
 fn check_order(taken: &Named, installed: &Installed, architecture: &str) -> Result<()> {
     let before = System::of(installed.packages.iter(), architecture);
     for package in taken.values() {
+        // burnonce's own program runs before dpkg does.
+        let is_library = |group: &&Group| group.0.iter().all(|relation| relation.name.starts_with("lib"));
+        let mut libraries = package.facts.depends.iter().filter(is_library).filter(|group| !before.has(group));
+        if let Some(group) = libraries.next().filter(|_| package.name() == BURNONCE) {
+            bail!(
+                "burnonce {} needs {group}, and the image has not got it. That cannot be brought along, for burnonce runs before packages are \
+                 installed: build its package on a system of the image's release, or an older one",
+                package.version()
+            );
+        }
         if let Some(group) = package.facts.pre_depends.iter().find(|group| !before.has(group)) {
             bail!(
                 "{} {} needs {group} before it is unpacked (`Pre-Depends`), and the image has not got it: take an image that has, or a package \

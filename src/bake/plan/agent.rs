@@ -1,6 +1,6 @@
 //! Putting burnonce in: the packages that the first boot installs, and of burnonce's own package what runs until then.
 
-use super::{AgentFile, AgentKind, Edit, Payload, Request, Step, differs, links, made};
+use super::{AgentFile, AgentKind, Edit, Request, Step, differs, links, made};
 use crate::inspect::system::{PACKAGES, TEXT, Unit, unit};
 use crate::inspect::tree::{Tree, join};
 use anyhow::Result;
@@ -17,11 +17,11 @@ const LEFT_OUT: [&str; 4] = ["usr/share/doc/", "usr/share/man/", "usr/share/lint
 /// The packages, and burnonce's files.
 pub fn install(root: &dyn Tree, request: &Request) -> Result<Option<Step>> {
     let mut edits = Vec::new();
-    for name in root.list(PACKAGES)? {
-        let package = name.split_once('_').map_or("", |(package, _)| package);
-        let is_older = |new: &Payload| new.name == package && new.file_name != name;
-        if request.packages.iter().any(is_older) {
-            edits.push(Edit::Remove { path: join(PACKAGES, &name) });
+    // What waits already was chosen anew with what is given: what is not among the packages any more has no place there.
+    let is_one = |name: &String| request.packages.iter().any(|payload| payload.file_name == *name);
+    for name in root.list(PACKAGES)?.iter().filter(|name| name.ends_with(".deb") && !is_one(name)) {
+        if !request.packages.is_empty() {
+            edits.push(Edit::Remove { path: join(PACKAGES, name) });
         }
     }
     for payload in &request.packages {

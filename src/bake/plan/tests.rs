@@ -195,19 +195,20 @@ fn a_quoted_word_is_no_word_of_the_line() {
     assert_eq!(without("a  b\n", |word| word == "c"), ("a  b\n".to_owned(), Vec::new()));
 }
 
-/// A package of another version takes the place of the one that waits; those of others stay.
+/// All that is installed in the first boot is chosen together: what waits and is not among them is taken away.
 #[test]
 fn an_older_package_makes_way() {
     let row = ubuntu("24.04", "noble");
     let row = edited(row, &planned(&ubuntu("24.04", "noble"), &request()).unwrap());
-    let newer = Request { packages: vec![payload("burnonce", "0.2.0", "newer")], ..request() };
+    let overlayroot = payload("overlayroot", "0.47", "another");
+    let newer = Request { packages: vec![payload("burnonce", "0.2.0", "newer"), overlayroot.clone()], ..request() };
     let plan = planned(&row, &newer).unwrap();
     let edits: Vec<_> = plan.edits().collect();
     let old = format!("{}/burnonce_0.1.0_arm64.deb", crate::inspect::system::PACKAGES);
     assert!(edits.contains(&&Edit::Remove { path: old }), "{edits:?}");
     assert!(plan.edits().all(|edit| !matches!(edit, Edit::Remove { path } if path.contains("overlayroot"))));
     // The same version that was built anew is another one.
-    let rebuilt = Request { packages: vec![payload("burnonce", "0.1.0", "built anew")], ..request() };
+    let rebuilt = Request { packages: vec![payload("burnonce", "0.1.0", "built anew"), overlayroot], ..request() };
     assert_eq!(planned(&row, &rebuilt).unwrap().edits().count(), 2);
 }
 

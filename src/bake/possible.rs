@@ -1,0 +1,68 @@
+//! Whether a plan can be carried out: what can be known is looked at before anything is copied.
+
+use super::boot::Boot;
+use super::plan::{Edit, Plan};
+use super::{apply, check, room};
+use crate::inspect::Inspection;
+use crate::inspect::source::Source;
+use crate::units::{Bytes, MIB};
+use anyhow::{Result, ensure};
+
+/// By less than this nothing is grown.
+const LEAST: Bytes = Bytes(MIB);
+/// What an initramfs may become longer by, when overlayroot and the guard come in.
+const LONGER: u64 = 4 * MIB;
+
+/// Makes sure of it.
+///
+/// # Errors
+/// There is no room on the boot partition, or it was not unmounted; the root cannot grow so far, or what grows it is not there.
+pub fn check(source: &Source, seen: &Inspection, plan: &Plan) -> Result<()> {
+    if let Some(by) = plan.grow {
+        ensure!(by >= LEAST, "--grow {by}: that is too little to be of use; give 1 MiB or more");
+        // The copy of a file that was not unmounted is put into order first.
+        if seen.root.clean {
+            room::possible(&source.file, &check::path_of(&source.file)?, &seen.table, seen.root.partition, by)?;
+        }
+    }
+    let Some(found) = seen.findings.boot.as_ref().filter(|boot| boot.partition != seen.root.partition) else {
+        return Ok(());
+    };
+    if plan.edits().next().is_none() {
+        return Ok(());
+    }
+    let (start, length) = apply::place(seen, found.partition)?;
+    let boot = Boot::open(&source.file, start, length, 0)?;
+    let mut left = boot.free()?.0;
+    for edit in plan.edits().filter(|edit| !edit.is_on_root()) {
+        let (path, more) = match edit {
+            Edit::Boot { path, content } => (path, (content.len() as u64).saturating_sub(boot.length_of(path)?)),
+            Edit::Append { path, content } => (path, content.len() as u64),
+            _ => continue,
+        };
+        ensure!(
+            more <= left,
+            "there is no room on the boot partition for {path}: {} more are needed, and {} are free; use an image with a larger boot partition",
+            Bytes(more),
+            Bytes(left)
+        );
+        left -= more;
+    }
+    if !plan.makes_initramfs {
+        return Ok(());
+    }
+    // The new one is written beside the old one, which then makes way.
+    let mut longest = 0;
+    for initramfs in &found.initramfs {
+        longest = longest.max(boot.length_of(&initramfs.path)?);
+    }
+    let needed = if longest == 0 { 0 } else { longest + LONGER };
+    ensure!(
+        needed <= left,
+        "the boot partition has {} free, and the first boot of a node needs {} there for a new initramfs; remove from it what no kernel uses, \
+         or use an image with a larger one",
+        Bytes(left),
+        Bytes(needed)
+    );
+    Ok(())
+}
