@@ -1,5 +1,5 @@
-//! What needs `unsafe`: the ioctls of partitions and of inode flags, which no library wraps, what happens between fork and exec, and in a
-//! handler of signals. [`crate::filesystem`] has the one other place, the calls into libext2fs.
+//! What needs `unsafe`: the ioctls of partitions and of inode flags, which no library wraps, what happens between fork and exec, in a
+//! handler of signals, and the environment. [`crate::filesystem`] has the one other place, the calls into libext2fs.
 
 use crate::units::{Lba, Sectors};
 use anyhow::{Context, Result};
@@ -122,6 +122,15 @@ pub fn unprotect(file: &impl AsFd) -> nix::Result<()> {
         unsafe { set_inode_flags(file, &raw const free) }?;
     }
     Ok(())
+}
+
+/// Tells libext2fs and its programs, started from here, what time goes into superblocks instead of the clock's, in seconds since 1970 (e2fsprogs,
+/// `lib/ext2fs/openfs.c`: `E2FSPROGS_FAKE_TIME`; `e2fsck/unix.c`: `E2FSCK_TIME`). To be called while there is one thread.
+pub fn set_time_of_e2fsprogs(seconds: u64) {
+    for name in ["E2FSPROGS_FAKE_TIME", "E2FSCK_TIME"] {
+        // SAFETY: no other thread reads the environment meanwhile, for there is none.
+        unsafe { std::env::set_var(name, seconds.to_string()) };
+    }
 }
 
 /// Whether somebody (NTP, or a clock of the board's own that was set by it) has told the kernel that its clock is right: adjtimex(2). A board
