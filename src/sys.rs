@@ -1,5 +1,6 @@
 //! What needs `unsafe`: the ioctls of partitions and of inode flags, which no library wraps, what happens between fork and exec.
-//! [`crate::doomed`] has a handler of signals, and [`crate::filesystem`] the calls into libext2fs.
+//! [`crate::doomed`] has a handler of signals, [`crate::bake`] sets variables of the environment, and [`crate::filesystem`] has the calls
+//! into libext2fs.
 
 use crate::units::{Lba, Sectors};
 use anyhow::{Context, Result};

@@ -104,6 +104,10 @@ impl From<crate::cli::Bake> for Options {
 /// # Errors
 /// The image is none, or is damaged; what is to be put in is wrong or missing; there is no room. Nothing is left behind then.
 pub fn run(options: &Options) -> Result<Exit> {
+    if let Some(time) = given_time() {
+        // Before there are any threads, which packing and unpacking have.
+        programs::set_time_of_e2fsprogs(time);
+    }
     let done = if options.plan { show(options) } else { bake(options) };
     match done {
         Ok(()) => Ok(Exit::Done),
@@ -268,7 +272,9 @@ fn edit(options: &Options, source: &mut Source, seen: &Inspection, plan: &Plan) 
         seen.table = room::grow(&source.file, &check::path_of(&source.file)?, &seen.table, seen.root.partition, by)?;
         source.length = Bytes(source.file.metadata().context("looking at the copy")?.len());
     }
-    apply::apply(&source.file, &seen, plan, now())?;
+    apply::apply(&source.file, &seen, plan, now()).with_context(|| {
+        format!("{} cannot be edited; where it is damaged, download it again", options.image.display())
+    })?;
     // Also where nothing was to be done: what is given out as ready is sound.
     checked(&source.file, &seen)?;
     let after = inspect::of_source(&options.image, source).context("looking at what was made")?;
@@ -297,9 +303,13 @@ fn checked(file: &File, seen: &Inspection) -> Result<()> {
     Ok(())
 }
 
-/// The time that goes into what is written: `SOURCE_DATE_EPOCH` where it is set (reproducible-builds.org), so that an image can be made
-/// twice the same.
+/// The time that goes into what is written.
 fn now() -> u64 {
-    let given = std::env::var("SOURCE_DATE_EPOCH").ok().and_then(|text| text.parse().ok());
-    given.unwrap_or_else(|| SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()))
+    let clock = || SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    given_time().unwrap_or_else(clock)
+}
+
+/// `SOURCE_DATE_EPOCH`, where it is set (reproducible-builds.org), so that an image can be made twice the same.
+fn given_time() -> Option<u64> {
+    std::env::var("SOURCE_DATE_EPOCH").ok()?.parse().ok()
 }

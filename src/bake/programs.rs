@@ -11,6 +11,15 @@ const HOMEBREW: [&str; 4] =
 /// How much of what a program says is handed on, in lines.
 const LINES: usize = 5;
 
+/// Tells libext2fs and its programs, started from here, what time goes into superblocks instead of the clock's, in seconds since 1970 (e2fsprogs,
+/// `lib/ext2fs/openfs.c`: `E2FSPROGS_FAKE_TIME`; `e2fsck/unix.c`: `E2FSCK_TIME`). To be called while there is one thread.
+pub(super) fn set_time_of_e2fsprogs(seconds: u64) {
+    for name in ["E2FSPROGS_FAKE_TIME", "E2FSCK_TIME"] {
+        // SAFETY: no other thread reads the environment meanwhile, for there is none.
+        unsafe { std::env::set_var(name, seconds.to_string()) };
+    }
+}
+
 /// Finds a program: where the system has it, where Homebrew has it, in `PATH`.
 pub(super) fn find(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();

@@ -39,7 +39,7 @@ impl Root {
     /// # Errors
     /// There is no ext2, ext3 or ext4; it was not unmounted, has errors recorded, is sealed, or has a feature that would not be kept right.
     pub fn open(file: &Path, offset: u64, now: u64) -> Result<Root> {
-        let opening = || format!("opening the root file system in {} at byte {offset}", file.display());
+        let opening = || format!("opening the root file system at byte {offset}");
         Ok(Root { tree: Ext4::open_to_edit(file, offset).with_context(opening)?, now })
     }
 

@@ -87,7 +87,8 @@ fn a_journal_is_replayed_before_anything_else() {
     let given = given(&rows::noble());
     let place = format!("{}?offset={ROOT}", text(&given.image));
     let block = said("debugfs", &["-R", "blocks /home/pi/.profile", &place], b"");
-    let number = block.lines().last().unwrap().trim();
+    let number = block.lines().next().unwrap().trim();
+    assert!(number.parse::<u64>().is_ok(), "{block}");
     let content = given.directory.path().join("block");
     let mut bytes = b"# replayed\n".to_vec();
     bytes.resize(4096, 0);
@@ -103,7 +104,8 @@ fn a_journal_is_replayed_before_anything_else() {
     let baked = format!("{out}?offset={ROOT}");
     said("e2fsck", &["-f", "-n", &baked], b"");
     let read = said("debugfs", &["-R", "cat /home/pi/.profile", &baked], b"");
-    assert!(read.contains("# replay"), "{read}");
+    // As much of it as the file is long.
+    assert!(read.starts_with("# repla"), "{read}");
     let planned = bake(&[&[text(&given.image), "--plan"], &given.debs()[..]].concat()).done();
     assert!(planned.contains("Note: the root file system was not unmounted."), "{planned}");
 }
@@ -190,7 +192,7 @@ fn where_the_result_cannot_go() {
     assert!(run(&[image]).gave_up(2).contains("--output <FILE>"));
     assert!(run(&[image, "-o", &out, "--in-place"]).gave_up(2).contains("cannot be used with"));
     assert!(run(&[image, "-o", &format!("{out}.gz")]).gave_up(1).contains("no .gz is written"));
-    assert!(run(&[image, "-o", "/nowhere/x.img"]).gave_up(1).contains("making a file in /nowhere"));
+    assert!(run(&[image, "-o", "/nowhere/x.img"]).gave_up(1).contains("there is no directory /nowhere; "));
     assert_eq!(fs::read_to_string(&out).unwrap(), "precious");
     assert_eq!(names(given.output.path()), ["out.img"]);
     assert!(fs::read(&given.image).unwrap() == stock);
@@ -280,7 +282,7 @@ fn a_plan_is_what_is_done() {
     let out = given.out();
     let done = bake(&[&[text(&given.image), "-o", &out], &given.debs()[..]].concat()).done();
     assert!(done.starts_with(&planned), "{planned}\n{done}");
-    assert!(planned.contains("`local-bottom/rpi-resizerootfs` does nothing any more"), "{planned}");
+    assert!(planned.contains("1. switch off Debian's rpi-resizerootfs (`local-bottom/rpi-resizerootfs`"), "{planned}");
 }
 
 /// What is missing in the root, it becomes longer by, and so do its partition and the image.

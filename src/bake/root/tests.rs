@@ -362,8 +362,8 @@ fn a_file_system_that_is_not_fit_is_refused() {
     }
     let image = Image::plain();
     let Err(error) = Root::open(&image.path, 0, NOW) else { panic!("opened") };
-    let expected = format!("opening the root file system in {} at byte 0: ", image.path.display());
-    assert!(format!("{error:#}").starts_with(&expected), "{error:#}");
+    let expected = "opening the root file system at byte 0: ";
+    assert!(format!("{error:#}").starts_with(expected), "{error:#}");
 }
 
 /// A directory that was changed later than the image is made keeps its time.
