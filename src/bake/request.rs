@@ -3,17 +3,16 @@
 use super::Options;
 use super::package::{self, Entry, Installed, Kind, Package};
 use super::plan::{AgentFile, AgentKind, Payload, Request};
-use crate::inspect::Inspection;
 use crate::inspect::system::PACKAGES;
 use crate::inspect::tree::Tree;
+use crate::inspect::{Inspection, path_of};
 use crate::units::Bytes;
 use crate::{config, user_data};
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use serde_yaml::Value;
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
-use tempfile::TempDir;
 
 /// The longest file that is put in as it is, in bytes.
 const LONGEST: u64 = 1 << 20;
@@ -116,28 +115,29 @@ pub fn packages(options: &Options, seen: &Inspection, root: &dyn Tree, request: 
     Ok(())
 }
 
-/// Packages that an earlier bake put into the image, in files that are there as long as this: dpkg gets all of them in one call. Those of
-/// which another one is given are left out.
+/// Packages that an earlier bake put into the image, in files that are there as long as this and have no names: dpkg gets all of them in
+/// one call. Those of which another one is given are left out.
 struct Waiting {
     paths: Vec<PathBuf>,
-    _directory: TempDir,
+    _files: Vec<File>,
 }
 
 impl Waiting {
     fn of(root: &dyn Tree, given: &[PathBuf]) -> Result<Waiting> {
-        let directory = tempfile::tempdir().context("making a directory for the packages in the image")?;
         let given = package::names(given)?;
-        let mut paths = Vec::new();
+        let (mut paths, mut files) = (Vec::new(), Vec::new());
         for name in root.list(PACKAGES)?.into_iter().filter(|name| name.ends_with(".deb")) {
-            let path = directory.path().join(&name);
+            let mut file = tempfile::tempfile().context("making a file for a package that is in the image")?;
             let content = root.read(&format!("{PACKAGES}/{name}"), LONGEST_PACKAGE)?.unwrap_or_default();
-            std::fs::write(&path, content).with_context(|| format!("writing {}", path.display()))?;
+            file.write_all(&content).with_context(|| format!("keeping {name}, which is in the image"))?;
+            let path = path_of(&file);
             let package = Package::open(&path).with_context(|| format!("/{PACKAGES}/{name} in the image"))?;
             if !given.contains(package.name()) {
                 paths.push(path);
+                files.push(file);
             }
         }
-        Ok(Waiting { paths, _directory: directory })
+        Ok(Waiting { paths, _files: files })
     }
 }
 
