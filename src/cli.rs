@@ -18,6 +18,25 @@ pub struct Cli {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Show what an image has in it, and what stands in the way of burnonce there; needs no root and changes nothing
+    Inspect {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+        /// The image: raw, or packed by xz, zstd or gzip
+        image: PathBuf,
+    },
+    /// Put burnonce into a stock image, so that a card burned with it by `dd` converts on its first boot; needs no root
+    Bake(Bake),
+    #[cfg(target_os = "linux")]
+    #[command(flatten)]
+    Node(Node),
+}
+
+/// What to do with this node.
+#[cfg(target_os = "linux")]
+#[derive(Debug, Subcommand)]
+pub enum Node {
     /// Bring this node to its overlay; what burnonce.service runs early in every boot
     Converge {
         /// Do everything but the restart at the end
@@ -43,16 +62,6 @@ pub enum Command {
         #[arg(long, value_name = "FILE")]
         from: Option<PathBuf>,
     },
-    /// Show what an image has in it, and what stands in the way of burnonce there; needs no root and changes nothing
-    Inspect {
-        /// Print JSON
-        #[arg(long)]
-        json: bool,
-        /// The image: raw, or packed by xz, zstd or gzip
-        image: PathBuf,
-    },
-    /// Put burnonce into a stock image, so that a card burned with it by `dd` converts on its first boot; needs no root
-    Bake(Bake),
     /// Show how this node runs; exit code 4 where it does not run as configured
     Status {
         /// Print JSON

@@ -4,6 +4,7 @@
 //! (`CLOCK_BOOTTIME`): a Raspberry Pi does not know the time of day that early. A console that does not take text, for nobody
 //! reads the serial line or its flow control stands still, never holds up a boot.
 
+use crate::text::{ascii, wrap};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -262,46 +263,6 @@ fn layout(mark: &str, text: &str) -> String {
         printed.push('\n');
     }
     printed
-}
-
-/// The line in pieces of at most `width` columns, parted between words; a word that is longer stays whole. A line that fits keeps
-/// its spaces.
-pub fn wrap(line: &str, width: usize) -> Vec<String> {
-    if line.len() <= width {
-        return vec![line.to_owned()];
-    }
-    let mut pieces: Vec<String> = Vec::new();
-    for word in line.split_whitespace() {
-        match pieces.last_mut() {
-            Some(piece) if piece.len() + 1 + word.len() <= width => {
-                piece.push(' ');
-                piece.push_str(word);
-            }
-            _ => pieces.push(word.to_owned()),
-        }
-    }
-    pieces
-}
-
-/// The text in printable ASCII: a serial terminal may know nothing else, and a label on a foreign card may hold anything, escape
-/// sequences too. Typographic characters become their plain forms, all others `?`.
-pub fn ascii(text: &str) -> String {
-    let mut plain = String::with_capacity(text.len());
-    for character in text.chars() {
-        match character {
-            ' '..='~' => plain.push(character),
-            '\u{2026}' => plain.push_str("..."),
-            '\u{2010}'..='\u{2015}' | '\u{2212}' | '\u{b7}' => plain.push('-'),
-            '\u{2018}'..='\u{201b}' => plain.push('\''),
-            '\u{201c}'..='\u{201f}' => plain.push('"'),
-            '\u{2192}' => plain.push_str("->"),
-            '\u{d7}' => plain.push('x'),
-            '\u{b5}' | '\u{3bc}' => plain.push('u'),
-            '\t' | '\u{a0}' | '\u{2009}' | '\u{202f}' => plain.push(' '),
-            _ => plain.push('?'),
-        }
-    }
-    plain
 }
 
 /// As people say it: `3.4 s`, `42 s`, `2 min 5 s`, `1 h 3 min`.

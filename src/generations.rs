@@ -2,7 +2,8 @@
 
 use crate::Exit;
 use crate::output::print;
-use crate::reset::node::{Node, Refused};
+use crate::question::Refused;
+use crate::reset::node::Node;
 use crate::state::{Generation, Request, State};
 use crate::time::minute_or_unknown;
 use anyhow::Result;

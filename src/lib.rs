@@ -11,60 +11,103 @@
 //! Nothing is remembered between boots but what is on the card: the partition table, the label and the `state.json` of the upper,
 //! the configuration file, the lower's `read-only` feature. Whatever a power cut leaves, the next boot plans from what it sees.
 //!
+//! [`bake`] and [`inspect`] work on images, and are there on any workstation (Linux, macOS); all that is for a node, on Linux alone.
+//!
 //! docs/design.md has the reasons.
 
-pub mod apply;
-pub mod at_boot;
+// What reads and bakes images, on any workstation.
 pub mod bake;
 pub mod boot_files;
-pub mod boot_partition;
 pub mod cli;
 pub mod command;
 pub mod config;
-pub mod console;
-pub mod converge;
-pub mod diff;
+mod doomed;
 pub mod files;
 pub mod filesystem;
-mod fstab;
-pub mod generations;
-pub mod guard;
-pub mod hold;
 pub mod inspect;
-pub mod keep;
-pub mod kernel;
-pub mod led;
 pub mod logging;
-pub mod maintain;
-pub mod motd;
-pub mod mounted;
-pub mod mounts;
-pub mod notice;
-pub mod observation;
-pub mod observe;
 pub mod output;
 pub mod overlay;
-pub mod packages;
 pub mod picture;
-pub mod plan;
-pub mod preview;
-pub mod reclaim;
-pub mod refusal;
-pub mod repartition;
-pub mod request;
-pub mod reset;
+mod question;
 mod sparse;
-pub mod state;
-pub mod status;
-pub mod step;
-pub mod sys;
 pub mod table;
+pub mod text;
 pub mod time;
-pub mod tree;
-pub mod undo;
 pub mod units;
-pub mod upper;
 pub mod user_data;
+
+// What runs on a node, and needs Linux.
+#[cfg(target_os = "linux")]
+pub mod apply;
+#[cfg(target_os = "linux")]
+pub mod at_boot;
+#[cfg(target_os = "linux")]
+pub mod boot_partition;
+#[cfg(target_os = "linux")]
+pub mod console;
+#[cfg(target_os = "linux")]
+pub mod converge;
+#[cfg(target_os = "linux")]
+pub mod diff;
+#[cfg(target_os = "linux")]
+mod fstab;
+#[cfg(target_os = "linux")]
+pub mod generations;
+#[cfg(target_os = "linux")]
+pub mod guard;
+#[cfg(target_os = "linux")]
+pub mod hold;
+#[cfg(target_os = "linux")]
+pub mod keep;
+#[cfg(target_os = "linux")]
+pub mod kernel;
+#[cfg(target_os = "linux")]
+pub mod led;
+#[cfg(target_os = "linux")]
+pub mod maintain;
+#[cfg(target_os = "linux")]
+pub mod motd;
+#[cfg(target_os = "linux")]
+pub mod mounted;
+#[cfg(target_os = "linux")]
+pub mod mounts;
+#[cfg(target_os = "linux")]
+pub mod notice;
+#[cfg(target_os = "linux")]
+pub mod observation;
+#[cfg(target_os = "linux")]
+pub mod observe;
+#[cfg(target_os = "linux")]
+pub mod packages;
+#[cfg(target_os = "linux")]
+pub mod plan;
+#[cfg(target_os = "linux")]
+pub mod preview;
+#[cfg(target_os = "linux")]
+pub mod reclaim;
+#[cfg(target_os = "linux")]
+pub mod refusal;
+#[cfg(target_os = "linux")]
+pub mod repartition;
+#[cfg(target_os = "linux")]
+pub mod request;
+#[cfg(target_os = "linux")]
+pub mod reset;
+#[cfg(target_os = "linux")]
+pub mod state;
+#[cfg(target_os = "linux")]
+pub mod status;
+#[cfg(target_os = "linux")]
+pub mod step;
+#[cfg(target_os = "linux")]
+pub mod sys;
+#[cfg(target_os = "linux")]
+pub mod tree;
+#[cfg(target_os = "linux")]
+pub mod undo;
+#[cfg(target_os = "linux")]
+pub mod upper;
 
 use std::process::{ExitCode, Termination};
 

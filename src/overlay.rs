@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+/// The label by which the upper is recognised.
+pub const LABEL: &str = "burnonce";
 /// Where overlayroot mounts the lower.
 pub const LOWER: &str = "/media/root-ro";
 /// Where overlayroot mounts the upper partition.

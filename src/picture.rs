@@ -1,7 +1,7 @@
 //! A picture of a card: a bar in proportion, and a line for each partition. Pure text, ASCII.
 
-use crate::console::ascii;
 use crate::table::Table;
+use crate::text::ascii;
 use crate::units::{Bytes, Lba, MIB, Sectors};
 use serde::Serialize;
 

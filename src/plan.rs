@@ -14,13 +14,11 @@ mod remake;
 mod upper;
 
 pub use remake::repartition;
-pub use upper::{behind_root, free_regions, place, unclean_upper};
 use upper::{find_upper, gpt_note, make_upper, table_notes};
+pub use upper::{free_regions, place, unclean_upper};
 
 /// Conversions that are begun before burnonce gives up: a panic or a watchdog must not make a reboot loop.
 pub const MAX_ATTEMPTS: u32 = 3;
-/// The label by which the upper is recognised.
-pub const LABEL: &str = "burnonce";
 /// What the owner of a converted node should know whose initramfs lost the guard.
 const NO_GUARD: &str = "the initramfs that booted has no guard of burnonce: reset and undo are not carried out; \
                         run `burnonce maintain update-initramfs -u -k all` and restart";

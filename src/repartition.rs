@@ -6,7 +6,7 @@ use crate::console::Console;
 use crate::converge::{self, Options};
 use crate::observation::{Observation, Root};
 use crate::output::{print, tell};
-use crate::reset::node::{Refused, confirm, need_terminal, refuse};
+use crate::question::{Refused, confirm, need_terminal, refuse};
 use crate::step::{Plan, Purpose, Step};
 use crate::{Exit, command::Program, files, fstab, maintain, observe, overlay, plan, preview};
 use anyhow::{Context, Result};

@@ -6,10 +6,11 @@ use crate::config::{self, pattern};
 use crate::files;
 use crate::keep::{self, Survey};
 use crate::output::{escaped, print, tell};
+use crate::question::{Refused, need_terminal, refuse};
 use crate::state::Kind;
 use crate::{Exit, overlay, time, user_data};
 use anyhow::{Context, Result};
-use node::{Node, Refused, refuse};
+use node::Node;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
@@ -61,7 +62,7 @@ fn reset(root: &Path, options: &Options) -> Result<Exit> {
         node.with_boot(|_| Ok(())).map_err(refuse)?;
     }
     if !options.yes {
-        node::need_terminal()?;
+        need_terminal()?;
         let survey = keep::survey(&node.upper.overlay(), &keep);
         let question = Question {
             survey,

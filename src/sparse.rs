@@ -67,12 +67,13 @@ pub fn stretches(file: &File, length: u64) -> io::Result<Vec<Range<u64>>> {
         let begin = match seek(file, at, Whence::SeekData) {
             Ok(begin) => begin.min(length),
             Err(Errno::ENXIO) => break,
-            Err(Errno::EINVAL) => at,
+            // macOS says the second where a file system does not know holes.
+            Err(Errno::EINVAL | Errno::ENOTTY) => at,
             Err(error) => return Err(error.into()),
         };
         let end = match seek(file, begin, Whence::SeekHole) {
             Ok(end) if end > begin => end.min(length),
-            Ok(_) | Err(Errno::EINVAL | Errno::ENXIO) => length,
+            Ok(_) | Err(Errno::EINVAL | Errno::ENOTTY | Errno::ENXIO) => length,
             Err(error) => return Err(error.into()),
         };
         if begin < end {

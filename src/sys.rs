@@ -1,20 +1,15 @@
-//! What needs `unsafe`: the ioctls of partitions and of inode flags, which no library wraps, what happens between fork and exec, and in a
-//! handler of signals. [`crate::filesystem`] has the one other place, the calls into libext2fs.
+//! What needs `unsafe`: the ioctls of partitions and of inode flags, which no library wraps, what happens between fork and exec.
+//! [`crate::doomed`] has a handler of signals, and [`crate::filesystem`] the calls into libext2fs.
 
 use crate::units::{Lba, Sectors};
 use anyhow::{Context, Result};
-use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction, signal};
-use std::ffi::CString;
+use nix::sys::signal::{SigHandler, Signal, signal};
 use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::raw::{c_char, c_int, c_long, c_longlong, c_void};
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
-use std::ptr::null_mut;
-use std::sync::Once;
-use std::sync::atomic::{AtomicPtr, Ordering};
 
 /// `struct blkpg_ioctl_arg` of `<linux/blkpg.h>`.
 #[repr(C)]
@@ -158,66 +153,4 @@ fn set_handler(which: Signal, handler: SigHandler) {
     // SAFETY: "ignore" and "default" are constants of the kernel: no code of ours runs in a signal. The call cannot fail for
     // the signals that are passed here, which can all be ignored.
     let _ = unsafe { signal(which, handler) };
-}
-
-/// Names of files that go when a signal ends the program. Null: none.
-static DOOMED: [AtomicPtr<c_char>; 4] = [const { AtomicPtr::new(null_mut()) }; 4];
-/// What ends a program that somebody does not want any more.
-const ENDING: [Signal; 3] = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP];
-
-/// As long as it lives, the file of that name is removed when SIGINT, SIGTERM or SIGHUP ends the program. A signal that is ignored, as under
-/// nohup(1), stays so.
-#[derive(Debug)]
-pub struct Doomed(usize);
-
-impl Doomed {
-    /// For the file at `path`, which need not be there yet.
-    ///
-    /// # Errors
-    /// There are four already; the name has a NUL.
-    pub fn new(path: &Path) -> Result<Doomed> {
-        static HANDLERS: Once = Once::new();
-        HANDLERS.call_once(|| ENDING.iter().for_each(|signal| remove_at(*signal)));
-        let absolute = std::path::absolute(path).with_context(|| format!("finding {}", path.display()))?;
-        // Never freed: the handler may be reading it.
-        let name = CString::new(absolute.as_os_str().as_bytes()).context("a name with a NUL")?.into_raw();
-        let taken = |slot: &AtomicPtr<c_char>| {
-            slot.compare_exchange(null_mut(), name, Ordering::SeqCst, Ordering::SeqCst).is_ok()
-        };
-        DOOMED.iter().position(taken).map(Doomed).context("more than four temporary files at a time")
-    }
-}
-
-impl Drop for Doomed {
-    fn drop(&mut self) {
-        DOOMED[self.0].store(null_mut(), Ordering::SeqCst);
-    }
-}
-
-fn remove_at(which: Signal) {
-    let action = SigAction::new(SigHandler::Handler(remove_and_end), SaFlags::empty(), SigSet::empty());
-    // SAFETY: `remove_and_end` calls what is async-signal-safe alone. The calls cannot fail for these signals.
-    unsafe {
-        if let Ok(before) = sigaction(which, &action) {
-            if before.handler() != SigHandler::SigDfl {
-                let _ = sigaction(which, &before);
-            }
-        }
-    }
-}
-
-/// The handler: removes the files, and lets the signal end the program as it would have.
-extern "C" fn remove_and_end(signal: c_int) {
-    for slot in &DOOMED {
-        let name = slot.swap(null_mut(), Ordering::SeqCst);
-        if !name.is_null() {
-            // SAFETY: a string that ends with a NUL and is never freed; unlink(2) is async-signal-safe.
-            unsafe { nix::libc::unlink(name) };
-        }
-    }
-    // SAFETY: both are async-signal-safe (signal-safety(7)). The signal is blocked until this returns, and then ends the program.
-    unsafe {
-        nix::libc::signal(signal, nix::libc::SIG_DFL);
-        nix::libc::raise(signal);
-    }
 }

@@ -1,6 +1,7 @@
 //! `burnonce undo`: asks, records that the generation set aside last is to come back, and restarts.
 
-use crate::reset::node::{Node, Refused, refuse};
+use crate::question::{Refused, refuse};
+use crate::reset::node::Node;
 use crate::state::{Generation, Kind, State};
 use crate::time::minute_or_unknown;
 use crate::{Exit, files, overlay};

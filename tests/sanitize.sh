@@ -1,5 +1,5 @@
 #!/bin/bash
-# What is unsafe (src/sys.rs, src/filesystem/ext2, crates/e2fsprogs-sys) under valgrind, and under AddressSanitizer where there is a
+# What is unsafe (src/sys.rs, src/doomed.rs, src/filesystem/ext2, crates/e2fsprogs-sys) under valgrind, and under AddressSanitizer where there is a
 # nightly toolchain: the unit tests of the file systems, the binding's own, the corpus of the fuzzer. Under AddressSanitizer and as root
 # also tests on loop devices, in which the compiled program converts a card, opens the door of `maintain`, takes the flags of chattr and
 # asks for the clock. (Valgrind does not know openat2(2), and takes the mount(2) without a type, of a change of propagation, for an error.)

@@ -1,4 +1,4 @@
-//! A card that is read as an image: it must be one that nothing uses, for what is written meanwhile would be in the copy in parts.
+//! A card that is read as an image, which only Linux does ([`crate::inspect::source`]): it must be one that nothing uses, for what is written meanwhile would be in the copy in parts.
 
 use crate::mounts;
 use anyhow::{Context, Result, ensure};
@@ -11,10 +11,6 @@ use std::path::Path;
 /// # Errors
 /// Something does, and what; it cannot be found out.
 pub fn need_unused(root: &Path, file: &File) -> Result<()> {
-    ensure!(
-        cfg!(target_os = "linux"),
-        "a card can be read on Linux only; copy it into a file with `dd`, and name that"
-    );
     let number = file.metadata().context("looking at the card")?.rdev();
     let users = users(root, &format!("{}:{}", nix::sys::stat::major(number), nix::sys::stat::minor(number)))?;
     ensure!(

@@ -2,6 +2,7 @@
 
 use super::programs;
 use crate::command::Program;
+use crate::doomed::Doomed;
 use crate::filesystem::ext2::fit::Condition;
 use crate::inspect::ext4::Ext4;
 use crate::sparse::{self, PIECE};
@@ -26,16 +27,35 @@ pub enum Checked {
     LeftOut(&'static str),
 }
 
-/// The path by which libext2fs and other programs reach an open file that may have no name. It counts as long as this process has the
-/// file open, and needs nothing to be inherited.
+/// The path by which libext2fs and other programs reach an open file. On Linux it may have no name: the path counts as long as this process
+/// has the file open, and needs nothing to be inherited.
 ///
 /// # Errors
-/// Not on Linux: there is no such path there, and the file must have a name.
+/// /proc is not mounted.
+#[cfg(target_os = "linux")]
 pub fn path_of(file: &File) -> Result<PathBuf> {
     use std::os::fd::AsRawFd;
     // "self" would be the program itself, which does not have the file open.
     let path = PathBuf::from(format!("/proc/{}/fd/{}", std::process::id(), file.as_raw_fd()));
-    ensure!(path.exists(), "{} is not there: /proc is not mounted, or this is no Linux", path.display());
+    ensure!(path.exists(), "{} is not there: /proc is not mounted", path.display());
+    Ok(path)
+}
+
+/// The same on macOS, where a program reaches an open file by its name alone (fcntl(2), `F_GETPATH`).
+///
+/// # Errors
+/// The file has no name any more.
+#[cfg(not(target_os = "linux"))]
+pub fn path_of(file: &File) -> Result<PathBuf> {
+    use std::os::unix::fs::MetadataExt;
+    let mut path = PathBuf::new();
+    nix::fcntl::fcntl(file, nix::fcntl::FcntlArg::F_GETPATH(&mut path)).context("asking for the name of the image")?;
+    let shown = path.display();
+    let (there, open) = (path.metadata().with_context(|| format!("looking at {shown}"))?, file.metadata()?);
+    ensure!(
+        (there.dev(), there.ino()) == (open.dev(), open.ino()),
+        "{shown} was replaced while it was worked on; try again"
+    );
     Ok(path)
 }
 
@@ -113,7 +133,7 @@ struct Copy {
     file: File,
     path: PathBuf,
     /// Where programs cannot reach a file without one.
-    _name: Option<TempPath>,
+    _name: Option<(TempPath, Doomed)>,
 }
 
 impl Copy {
@@ -124,8 +144,12 @@ impl Copy {
         let writing = || format!("making a temporary file in {} (TMPDIR names another directory)", directory.display());
         let (file, name) = NamedTempFile::with_prefix("burnonce-").with_context(writing)?.into_parts();
         let copy = match path_of(&file) {
-            Ok(path) => Copy { file, path, _name: None },
-            Err(_) => Copy { file, path: name.to_path_buf(), _name: Some(name) },
+            Ok(path) if cfg!(target_os = "linux") => Copy { file, path, _name: None },
+            _ => {
+                let path = name.to_path_buf();
+                let doomed = Doomed::new(&path)?;
+                Copy { file, path, _name: Some((name, doomed)) }
+            }
         };
         copy.file.set_len(length).with_context(writing)?;
         let mut piece = vec![0; PIECE];

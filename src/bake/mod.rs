@@ -9,6 +9,7 @@
 
 mod apply;
 pub mod boot;
+#[cfg(target_os = "linux")]
 mod card;
 pub mod check;
 pub mod output;
@@ -30,7 +31,7 @@ use crate::inspect::source::{self, Named, Source};
 use crate::inspect::system::Distribution;
 use crate::inspect::{self, Inspection, Packing};
 use crate::output::{escaped, print, tell};
-use crate::reset::node::{Refused, confirm, need_terminal};
+use crate::question::{Refused, confirm, need_terminal};
 use crate::table::Scheme;
 use crate::units::Bytes;
 use anyhow::{Context, Result, anyhow, bail, ensure};
@@ -164,6 +165,7 @@ fn length(edit: &Edit) -> Option<Bytes> {
 
 fn bake(options: &Options) -> Result<()> {
     let named = Named::open(&options.image)?;
+    #[cfg(target_os = "linux")]
     if named.is_device {
         card::need_unused(Path::new("/"), &named.file).with_context(|| format!("{}", options.image.display()))?;
     }
@@ -184,8 +186,8 @@ fn bake(options: &Options) -> Result<()> {
         }
     }
     ask(options, target)?;
-    let output = Output::create(target)?;
-    let mut source = copy(&named, length, &output)?;
+    let mut output = Output::create(target)?;
+    let mut source = copy(&named, length, &mut output)?;
     let (seen, replayed) = in_order(options, &source)?;
     let plan = decide(options, &mut request, &source, &seen)?;
     print(format_args!("{}\n{plan}", seen.heading()));
@@ -272,8 +274,8 @@ fn used(seen: &Inspection) -> Bytes {
     }
 }
 
-/// A copy of the image that can be edited, not packed: in the output itself, or else in a file without a name beside it.
-fn copy(named: &Named, length: Bytes, output: &Output) -> Result<Source> {
+/// A copy of the image that can be edited, not packed: in the output itself, or else in a file beside it.
+fn copy(named: &Named, length: Bytes, output: &mut Output) -> Result<Source> {
     let file = match output.packing() {
         Packing::None => output.file().try_clone().context("opening the output twice")?,
         _ => output.beside()?,

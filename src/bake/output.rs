@@ -4,9 +4,9 @@
 //! Elsewhere it has one, and is removed when something fails, and on SIGINT, SIGTERM and SIGHUP.
 
 use super::packing::{self, Failure};
+use crate::doomed::Doomed;
 use crate::inspect::Packing;
 use crate::sparse::PIECE;
-use crate::sys::Doomed;
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use nix::fcntl::{AT_FDCWD, AtFlags};
 use nix::unistd::linkat;
@@ -25,6 +25,8 @@ use std::path::{Path, PathBuf};
 pub struct Output {
     file: Pending,
     packing: Packing,
+    /// The name of what [`Output::beside`] made, where that has one.
+    beside: Option<Named>,
 }
 
 impl Output {
@@ -34,7 +36,7 @@ impl Output {
     /// `target` is a directory or a device, or has the name of a packing that is not written; nothing can be made in its directory.
     pub fn create(target: &Path) -> Result<Output> {
         let packing = packing::of_target(target)?;
-        Ok(Output { file: Pending::create(target)?, packing })
+        Ok(Output { file: Pending::create(target)?, packing, beside: None })
     }
 
     /// How it is packed.
@@ -64,13 +66,20 @@ impl Output {
         }
     }
 
-    /// An empty file without a name in the same directory: what is packed is made in it.
+    /// An empty file in the same directory, in which what is to be packed is made. On Linux it has no name; elsewhere programs would not
+    /// reach it then (see [`super::check::path_of`]), and it is there as long as this.
     ///
     /// # Errors
     /// None can be made there.
-    pub fn beside(&self) -> Result<File> {
+    pub fn beside(&mut self) -> Result<File> {
         let directory = directory(&self.file.target);
-        tempfile::tempfile_in(directory).with_context(|| format!("making a file in {}", directory.display()))
+        let making = || format!("making a file in {}", directory.display());
+        if cfg!(target_os = "linux") {
+            return tempfile::tempfile_in(directory).with_context(making);
+        }
+        let (file, named) = Named::create(&self.file.target).with_context(making)?;
+        self.beside = Some(named);
+        Ok(file)
     }
 
     /// What an error means that came of writing the image.

@@ -4,7 +4,6 @@
 
 use super::root::Attributes;
 use crate::boot_files::words;
-use crate::console::wrap;
 use crate::inspect::Inspection;
 use crate::inspect::boot::{CommandLine, partition_of, switched_off};
 use crate::inspect::growers::{FIRST_BOOT, Grower, NOTHING, SCRIPTS, State, Switch};
@@ -12,6 +11,7 @@ use crate::inspect::obstacles::{self, Obstacle, Who};
 use crate::inspect::system::{Convert, Distribution, TEXT, Unit, unit};
 use crate::inspect::tree::{Node, Tree, join};
 use crate::output::escaped;
+use crate::text::wrap;
 use crate::units::Bytes;
 use anyhow::Result;
 use std::fmt;

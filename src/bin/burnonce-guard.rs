@@ -2,13 +2,22 @@
 //!
 //! The initramfs has it under the name `burnonce`, and it is called in the same way: `burnonce guard --root DIRECTORY`.
 
+use burnonce::Exit;
 use burnonce::output::tell;
-use burnonce::{Exit, guard};
-use std::ffi::OsString;
-use std::path::Path;
-use std::time::Instant;
 
+#[cfg(not(target_os = "linux"))]
 fn main() -> Exit {
+    tell("this is the guard of a node's initramfs, which is Linux; here, `burnonce` bakes and inspects images");
+    Exit::Failed
+}
+
+#[cfg(target_os = "linux")]
+fn main() -> Exit {
+    use burnonce::guard;
+    use std::ffi::OsString;
+    use std::path::Path;
+    use std::time::Instant;
+
     let started = Instant::now();
     let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
     let [command, option, lower] = arguments.as_slice() else { return usage() };
@@ -21,6 +30,7 @@ fn main() -> Exit {
     })
 }
 
+#[cfg(target_os = "linux")]
 fn usage() -> Exit {
     tell("this is the guard alone; usage: burnonce guard --root DIRECTORY");
     Exit::Failed

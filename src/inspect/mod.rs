@@ -26,7 +26,7 @@ use crate::output::{escaped, print};
 use crate::picture::{Card, SegmentKind};
 use crate::table::{self, Defect, Partition, Table};
 use crate::units::{Bytes, Lba};
-use crate::{Exit, plan};
+use crate::{Exit, overlay};
 use anyhow::{Context, Result, anyhow, bail};
 use boot::Boot;
 use ext4::Ext4;
@@ -304,12 +304,13 @@ fn opened(path: &Path, source: &Source, table: &Table, number: u32) -> Result<Ex
 
 /// Whether it has the label of the upper.
 fn is_ours(held: &Held) -> bool {
-    held.content == Content::Ext && held.label.as_deref() == Some(plan::LABEL)
+    held.content == Content::Ext && held.label.as_deref() == Some(overlay::LABEL)
 }
 
 /// A path for an open file, whether it has a name or not: libext2fs wants one.
 pub(crate) fn path_of(file: &File) -> PathBuf {
-    PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()))
+    let directory = if cfg!(target_os = "linux") { "/proc/self/fd" } else { "/dev/fd" };
+    Path::new(directory).join(file.as_raw_fd().to_string())
 }
 
 /// The partition that root is on: the first ext4 with a system on it, else the first ext4.

@@ -5,8 +5,7 @@ use super::partition::{self, Held, Target};
 use super::system::{Burnonce, Convert, Generator, System};
 use super::{Findings, Inspection, Mount};
 use crate::overlay::Configuration;
-use crate::plan::behind_root;
-use crate::table::{Partition, Scheme, Table};
+use crate::table::{Partition, Scheme, Table, behind_root};
 use serde::Serialize;
 
 mod boot;

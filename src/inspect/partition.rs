@@ -2,7 +2,7 @@
 
 use super::fat::Fat;
 use crate::filesystem::ext2::{Facts, SUPERBLOCK_OFFSET, SUPERBLOCK_SIZE};
-use crate::plan;
+use crate::overlay;
 use crate::table::{Partition, Scheme, Table};
 use anyhow::{Context, Result};
 use serde::Serialize;
@@ -82,7 +82,7 @@ pub fn look(file: &File, table: &Table, partition: &Partition) -> Result<Held> {
     };
     let label = label.filter(|label| !label.is_empty());
     // Whether an ext4 is empty is seen where it is opened.
-    let placeholder = content == Content::Blank && partition.name.as_deref() == Some(plan::LABEL);
+    let placeholder = content == Content::Blank && partition.name.as_deref() == Some(overlay::LABEL);
     let (number, partuuid) = (partition.number, partuuid(table, partition.number));
     Ok(Held { number, content, label, uuid, partuuid, placeholder })
 }
@@ -170,7 +170,7 @@ pub fn is_upper(name: &str, table: &Table, free: Option<u32>) -> bool {
     let (kind, value) = tag(name);
     match kind.as_str() {
         // As it names it on a GPT, too.
-        "LABEL" | "PARTLABEL" => value == plan::LABEL,
+        "LABEL" | "PARTLABEL" => value == overlay::LABEL,
         "PARTUUID" => free.and_then(|slot| partuuid(table, slot)).is_some_and(|id| id.eq_ignore_ascii_case(value)),
         "/dev" => free.is_some() && number(value) == free,
         _ => false,

@@ -70,6 +70,10 @@ impl Named {
         let kind = metadata.file_type();
         ensure!(!kind.is_dir(), "{shown} is a directory; name the image file itself");
         ensure!(kind.is_file() || kind.is_block_device(), "{shown} is no file; name an image file");
+        ensure!(
+            cfg!(target_os = "linux") || !kind.is_block_device(),
+            "{shown} is a card, and cards are read on Linux alone; copy it into a file with `dd`, and name that"
+        );
         let mut file = match File::open(path) {
             Err(error) if error.kind() == ErrorKind::PermissionDenied => bail!("{}", forbidden(path)),
             opened => opened.with_context(|| format!("opening {shown}"))?,

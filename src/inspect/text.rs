@@ -7,10 +7,10 @@ use super::packing::Packing;
 use super::partition::Target;
 use super::system::{Generator, System};
 use super::{Inspection, Mount, obstacles};
-use crate::console::wrap;
 use crate::output::escaped;
 use crate::overlay::Configuration;
 use crate::picture;
+use crate::text::wrap;
 use std::fmt;
 
 /// Columns of the picture and of sentences.

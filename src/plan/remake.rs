@@ -1,16 +1,16 @@
 //! A converted node without an upper that it can use: a new one is made, in a boot where nothing can be lost by it, else where the owner
 //! asks for it. And a node that is not converted, where a partition that the owner gives up makes way.
 
-use super::upper::{Upper, behind_root, make_upper, table_notes};
-use super::{LABEL, MAX_ATTEMPTS, kernel_agrees, notes, plan, said_in_initramfs};
+use super::upper::{Upper, make_upper, table_notes};
+use super::{MAX_ATTEMPTS, kernel_agrees, notes, plan, said_in_initramfs};
 use crate::config::{Config, Truncated};
 use crate::filesystem::{Content, Owner, Superblock};
 use crate::guard::report::Verdict;
 use crate::observation::{Disk, Observation, Place, Root};
-use crate::overlay::Configuration;
+use crate::overlay::{Configuration, LABEL};
 use crate::refusal::{Refusal, describe};
 use crate::step::{Plan, Purpose, Step};
-use crate::table::{self, Change, Partition, Table};
+use crate::table::{self, Change, Partition, Table, behind_root};
 use crate::units::{Lba, Sectors};
 
 /// What `burnonce repartition` does; with `number`, that partition makes way. A plan of another purpose than [`Purpose::Remake`],

@@ -1,13 +1,13 @@
 //! Where the upper is, or where it goes, and the steps up to it.
 
-use super::LABEL;
 use crate::config::{Align, Config, Size};
 use crate::filesystem::{Content, Owner, Superblock};
 use crate::observation::{Disk, Observation};
+use crate::overlay::LABEL;
 use crate::refusal::{Refusal, describe};
 use crate::state;
 use crate::step::Step;
-use crate::table::{self, Change, NewPartition, Partition, Scheme, Table};
+use crate::table::{self, Change, NewPartition, Partition, Scheme, Table, behind_root};
 use crate::units::{Bytes, Lba, MIB, Sectors};
 
 /// Alignment of the upper where the card tells nothing better: the allocation unit of SD cards up to 32 GB (SD Physical Layer
@@ -15,12 +15,6 @@ use crate::units::{Bytes, Lba, MIB, Sectors};
 const ALIGNMENT: Bytes = Bytes(4 * MIB);
 /// A preferred erase size beyond this is taken for nonsense.
 const MAX_ALIGNMENT: Bytes = Bytes(64 * MIB);
-
-/// The partitions that lie behind root, by slot. What lies before root and is not ours is the image's own (firmware, boot).
-pub fn behind_root(table: &Table, root_number: u32) -> impl Iterator<Item = &Partition> {
-    let root = table.partitions.iter().find(|p| p.number == root_number).map_or(Lba(0), |p| p.start);
-    table.partitions.iter().filter(move |p| p.number != root_number && p.start > root)
-}
 
 /// What of the upper is there already.
 pub(super) enum Upper<'a> {

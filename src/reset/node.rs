@@ -2,47 +2,16 @@
 
 use crate::boot_partition::{self, Boot};
 use crate::observation::{Disk, Observation, Place, Root};
-use crate::output::{print, tell};
+use crate::output::tell;
 use crate::overlay::{self, Configuration};
+use crate::question::{confirm, need_terminal, refuse};
 use crate::state::{Kind, Request, State, Trigger};
 use crate::upper::Upper;
 use crate::{Exit, command::Program, config, files, kernel, maintain, observe, request, time};
 use anyhow::{Context, Result};
 use nix::sys::statvfs::statvfs;
-use std::fmt;
 use std::fs;
-use std::io::{BufRead, IsTerminal};
 use std::path::{Path, PathBuf};
-
-/// Why a request is refused: a sentence without its full stop.
-#[derive(Debug)]
-pub(crate) struct Refused(String);
-
-impl fmt::Display for Refused {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for Refused {}
-
-/// A refusal as an error.
-pub(crate) fn refuse(why: impl fmt::Display) -> anyhow::Error {
-    anyhow::Error::new(Refused(format!("{why:#}")))
-}
-
-impl Refused {
-    /// Says why, where `result` is a refusal, and makes an exit code of it.
-    pub(crate) fn to_exit(result: Result<Exit>) -> Result<Exit> {
-        match result {
-            Err(error) if error.is::<Refused>() => {
-                tell(format_args!("{error:#}"));
-                Ok(Exit::Refused)
-            }
-            other => other,
-        }
-    }
-}
 
 /// A node that runs on burnonce's overlay with the upper on its card.
 pub(crate) struct Node {
@@ -57,7 +26,7 @@ impl Node {
     /// The node whose root is at `root`.
     ///
     /// # Errors
-    /// [`Refused`]: it does not run so, its upper takes no writes, or `maintain` is at work.
+    /// [`crate::question::Refused`]: it does not run so, its upper takes no writes, or `maintain` is at work.
     pub(crate) fn of(root: &Path) -> Result<Node> {
         if maintain::is_at_work(root) {
             return Err(refuse(maintain::AT_WORK));
@@ -72,7 +41,7 @@ impl Node {
     /// The node whose root is at `root`, only to be looked at.
     ///
     /// # Errors
-    /// [`Refused`]: it does not run on its upper.
+    /// [`crate::question::Refused`]: it does not run on its upper.
     pub(crate) fn to_look_at(root: &Path) -> Result<Node> {
         Node::seen(root).map(|(node, _)| node)
     }
@@ -92,7 +61,7 @@ impl Node {
     /// Makes sure that one of `trees` has the modules of the kernel that boots next.
     ///
     /// # Errors
-    /// [`Refused`]: none has.
+    /// [`crate::question::Refused`]: none has.
     pub(crate) fn check_kernel(&self, trees: &[&Path]) -> Result<()> {
         let running = kernel::running(&self.root)?;
         let check = |boot: Option<&Path>| kernel::check(boot, trees, &running).map_err(refuse);
@@ -126,7 +95,7 @@ impl Node {
     /// Asks the one at the terminal.
     ///
     /// # Errors
-    /// [`Refused`]: there is nobody, or the answer is not yes.
+    /// [`crate::question::Refused`]: there is nobody, or the answer is not yes.
     pub(crate) fn ask(&self, question: &str) -> Result<()> {
         let pending = self.state.request.as_ref().map_or(String::new(), |pending| {
             format!("This takes the place of the {} that is pending.\n", pending.kind)
@@ -166,32 +135,6 @@ impl Node {
             .context("restart this node yourself: the next boot carries it out")?;
         Ok(Exit::Done)
     }
-}
-
-/// Asks the one at the terminal, after a text that says what about.
-///
-/// # Errors
-/// [`Refused`]: the answer is not yes.
-pub(crate) fn confirm(text: &str) -> Result<()> {
-    print(text);
-    print("Go on? [y/N] ");
-    let mut answer = String::new();
-    std::io::stdin().lock().read_line(&mut answer).context("reading the answer")?;
-    match answer.trim().to_lowercase().as_str() {
-        "y" | "yes" => Ok(()),
-        _ => Err(refuse("nothing was changed")),
-    }
-}
-
-/// Makes sure that there is somebody to ask.
-///
-/// # Errors
-/// [`Refused`]: standard input is no terminal.
-pub(crate) fn need_terminal() -> Result<()> {
-    if std::io::stdin().is_terminal() {
-        return Ok(());
-    }
-    Err(refuse("there is no terminal to ask on; use --yes where nobody is to be asked"))
 }
 
 /// Makes sure that the node runs on burnonce's overlay with the upper on the card; whether that takes writes.

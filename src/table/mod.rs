@@ -67,6 +67,12 @@ impl Partition {
     }
 }
 
+/// The partitions that lie behind root, by slot. What lies before root and is not ours is the image's own (firmware, boot).
+pub fn behind_root(table: &Table, root_number: u32) -> impl Iterator<Item = &Partition> {
+    let root = table.partitions.iter().find(|p| p.number == root_number).map_or(Lba(0), |p| p.start);
+    table.partitions.iter().filter(move |p| p.number != root_number && p.start > root)
+}
+
 /// Why a disk's table is left alone. The text of each is what the owner reads: what was found, where, what to do.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "defect", rename_all = "kebab-case")]

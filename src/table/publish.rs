@@ -2,7 +2,6 @@
 
 use super::{Change, Defect, Scheme, Table, change as change_in_memory, gpt, mbr, read, read_at};
 use anyhow::{Context, Result, anyhow, bail, ensure};
-use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::ops::Range;
@@ -254,7 +253,9 @@ fn put_back(disk: &mut File, done: &[&Patch]) -> Result<()> {
 }
 
 /// Lets go of the kernel's copy, so that the next read comes from the card. Advice only: without it, the cache is compared.
+#[cfg(target_os = "linux")]
 fn forget(disk: &File, offset: u64, length: usize) {
+    use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
     /// The largest page that an ARM kernel has: pages that the range covers in part only would be kept.
     const PAGE: u64 = 64 << 10;
     let from = offset / PAGE * PAGE;
@@ -264,6 +265,10 @@ fn forget(disk: &File, offset: u64, length: usize) {
         log::debug!("the kernel keeps its copy of the partition table: {error}");
     }
 }
+
+/// Only images are written elsewhere, not cards.
+#[cfg(not(target_os = "linux"))]
+fn forget(_: &File, _: u64, _: usize) {}
 
 /// Writes and flushes.
 fn put(disk: &mut File, offset: u64, bytes: &[u8]) -> Result<()> {
