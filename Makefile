@@ -33,7 +33,7 @@ cargo_deny = $(if $(shell cargo-deny --version 2>/dev/null | grep -E ' (0\.(1[89
 .PHONY: help
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1 /p' $(MAKEFILE_LIST) | while read -r target text; do \
-	    printf '  make %-10s %s\n' "$$target" "$$text"; done
+	    printf '  make %-11s %s\n' "$$target" "$$text"; done
 
 .PHONY: setup
 setup: ## install from Debian what building and testing need
@@ -106,6 +106,10 @@ lint: ## formatting, clippy, shell scripts
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	shellcheck share/overlayroot.local.conf $(shell find initramfs systemd/system-shutdown -type f) debian/burnonce.p* .ci/run $(wildcard tests/*.sh tests/vm/*.sh)
+
+.PHONY: check-macos
+check-macos: ## compile bake and inspect for macOS, without linking (needs rustup)
+	tests/macos.sh
 
 .PHONY: deny
 deny: $(filter target/%,$(cargo_deny)) ## licences, banned crates and sources of the dependencies

@@ -13,7 +13,8 @@ fn main() {
         if let Err(reason) = link(module, library) {
             eprintln!(
                 "e2fsprogs-sys: {reason}.\nThe static library lib{library}.a is needed to read and edit file systems: \
-                 install it with `apt install {package}`, and pkg-config with `apt install pkg-config`."
+                 install it with `apt install {package}`, and pkg-config with `apt install pkg-config`. (macOS: `brew install \
+                 e2fsprogs pkgconf`, and set PKG_CONFIG_PATH to `$(brew --prefix e2fsprogs)/lib/pkgconfig`.)"
             );
             std::process::exit(1);
         }
