@@ -1,4 +1,5 @@
-//! A card that is read as an image, which only Linux does ([`crate::inspect::source`]): it must be one that nothing uses, for what is written meanwhile would be in the copy in parts.
+//! A card that is read as an image, which only Linux does (see [`crate::inspect::source`]): it must be one that nothing uses, for what is
+//! written meanwhile would be in the copy in parts.
 
 use crate::mounts;
 use anyhow::{Context, Result, ensure};
