@@ -1,4 +1,5 @@
-//! A card that is read as an image: it must be one that nothing uses, for what is written meanwhile would be in the copy in parts.
+//! A card that is read as an image, which only Linux does (see [`crate::inspect::source`]): it must be one that nothing uses, for what is
+//! written meanwhile would be in the copy in parts.
 
 use crate::mounts;
 use anyhow::{Context, Result, ensure};
@@ -11,12 +12,8 @@ use std::path::Path;
 /// # Errors
 /// Something does, and what; it cannot be found out.
 pub fn need_unused(root: &Path, card: &Path, file: &File) -> Result<()> {
-    ensure!(
-        cfg!(target_os = "linux"),
-        "a card can be read on Linux only; copy it into a file with `dd`, and name that"
-    );
     let number = file.metadata().context("looking at the card")?.rdev();
-    let mut users = users(root, &format!("{}:{}", stat::major(number), stat::minor(number)))?;
+    let mut users = users(root, &format!("{}:{}", nix::sys::stat::major(number), nix::sys::stat::minor(number)))?;
     // The kernel knows more than its tables show: what has several disks, say (open(2), O_EXCL).
     let alone = OpenOptions::new().read(true).custom_flags(nix::libc::O_EXCL).open(card);
     if users.is_empty() && alone.is_err_and(|error| error.raw_os_error() == Some(nix::libc::EBUSY)) {
@@ -29,22 +26,6 @@ pub fn need_unused(root: &Path, card: &Path, file: &File) -> Result<()> {
         users.join(", ")
     );
     Ok(())
-}
-
-/// The parts of a device's number (kernel, `include/linux/kdev_t.h`); nix has them for Linux alone.
-mod stat {
-    #[cfg(target_os = "linux")]
-    pub use nix::sys::stat::{major, minor};
-
-    #[cfg(not(target_os = "linux"))]
-    pub fn major(number: u64) -> u64 {
-        number >> 8
-    }
-
-    #[cfg(not(target_os = "linux"))]
-    pub fn minor(number: u64) -> u64 {
-        number & 0xFF
-    }
 }
 
 /// What uses the block device of this number (`8:0`) or a partition of it: `/dev/sda1 is mounted on /mnt`.

@@ -9,6 +9,7 @@
 
 mod apply;
 pub mod boot;
+#[cfg(target_os = "linux")]
 mod card;
 pub mod check;
 pub mod output;
@@ -145,9 +146,17 @@ fn show(options: &Options) -> Result<()> {
 /// Opens the image: a file, or a card that nothing uses.
 fn open(options: &Options) -> Result<Named> {
     let named = Named::open(&options.image)?;
+    #[cfg(target_os = "linux")]
     if named.is_device {
         card::need_unused(Path::new("/"), &options.image, &named.file)
             .with_context(|| format!("{}", options.image.display()))?;
+    }
+    #[cfg(not(target_os = "linux"))]
+    if named.is_device {
+        bail!(
+            "{} is a card, which can be read on Linux only: copy it into a file with `dd`, and name that",
+            options.image.display()
+        );
     }
     Ok(named)
 }
