@@ -11,18 +11,22 @@ export CARGO_HOME ?= $(HOME)/.cargo
 export RUSTUP_HOME ?= $(HOME)/.rustup
 
 version := $(shell sed -n '1s/.*(\(.*\)).*/\1/p' debian/changelog)
-architecture = $(shell dpkg --print-architecture)
-package = target/deb/burnonce_$(version)_$(architecture).deb
+# What the package is for: `make deb ARCH=arm64` (or armhf) builds it on this machine. Not taken from the environment, where
+# ARCH is somebody else's.
+native := $(shell dpkg --print-architecture)
+ARCH = $(native)
+package = target/deb/burnonce_$(version)_$(ARCH).deb
 packaged := $(wildcard README.md CHANGELOG.md Cargo.toml Cargo.lock examples/*.rs) \
             $(shell find src crates debian initramfs man share systemd -type f)
 
 # Everything is compiled as you are; what needs root is run by sudo.
 sudo := $(if $(filter 0,$(shell id -u)),,sudo)
+as_root = $(if $(sudo),sudo -E)
 by_sudo = --config 'target."cfg(unix)".runner=["sudo", "-E", "env", "PATH=$(PATH)"]'
 elevated = $(if $(sudo),$(by_sudo))
 
 # Test programs that need root or longer than a moment. All the others are test-fast's.
-long := loop packaging
+long := loop packaging arm64
 tests := $(basename $(notdir $(wildcard tests/*.rs))) $(patsubst tests/%/main.rs,%,$(wildcard tests/*/main.rs))
 fast := $(foreach test,$(filter-out $(long),$(tests)),--test $(test))
 
@@ -44,19 +48,38 @@ build: ## compile target/release/burnonce
 	cargo build --release --locked --package burnonce --bin burnonce
 
 .PHONY: deb
-deb: $(package) ## make the Debian package target/deb/burnonce.deb
+deb: $(package) ## make the Debian package target/deb/burnonce.deb; ARCH=arm64: one for that
 	@ls -l target/deb/*.deb
 
 # In a copy, for debhelper writes into its source tree. The copy has a target directory of its own: cargo takes two copies
 # of one workspace for the same, and would link what it compiled from the other one. The build dependencies are not
 # checked: the toolchain need not be Debian's.
-$(package): $(packaged)
-	rm -rf target/deb/source target/deb/*.deb
+target/deb/burnonce_$(version)_$(native).deb: $(packaged)
+	rm -rf target/deb/source target/deb/burnonce_*_$(native).deb
 	mkdir -p target/deb/source
 	tar --create --exclude=./target --exclude=./.git . | tar --extract --directory=target/deb/source
 	cd target/deb/source && CARGO_TARGET_DIR=$(CURDIR)/target/deb/cargo \
 	    dpkg-buildpackage --no-sign --build=binary --no-check-builddeps
 	ln -sf $(notdir $@) target/deb/burnonce.deb
+
+# For another architecture, in a chroot that has no network: the crates are laid beside the copy, and the completions, which
+# this machine's own program writes. What was compiled stays for the next time.
+target/deb/burnonce_$(version)_%.deb: cross = target/deb/cross-$*
+target/deb/burnonce_$(version)_%.deb: $(packaged)
+	rm -rf $(cross)/source $(cross)/completions $(cross)/vendor $(cross)/*.deb target/deb/burnonce_*_$*.deb
+	mkdir -p $(cross)/source $(cross)/completions
+	tar --create --exclude=./target --exclude=./.git . | tar --extract --directory=$(cross)/source
+	cargo vendor --quiet --locked --versioned-dirs $(cross)/vendor >/dev/null
+	cargo run --quiet --locked --package burnonce --example generate -- $(cross)/completions
+	$(as_root) debian/cross.sh $* $(cross)
+	mv $(cross)/$(notdir $@) $@
+
+# What tests/arm64.rs needs. Either is one process for most of its time.
+.PHONY: deb-arm64 root-arm64
+deb-arm64:
+	$(MAKE) deb ARCH=arm64
+root-arm64:
+	$(as_root) tests/arm64.sh prepare
 
 .PHONY: demo
 demo: setup ## burn a Debian 13 image with burnonce in it, and watch it boot
@@ -66,6 +89,7 @@ demo: setup ## burn a Debian 13 image with burnonce in it, and watch it boot
 .PHONY: test
 test: setup ## test everything, in virtual machines too
 	$(MAKE) lint deny deb
+	$(MAKE) --jobs=2 deb-arm64 root-arm64
 	cargo test $(elevated) --locked --workspace --exclude burnonce-vm --exclude burnonce-crash
 	cargo test $(elevated) --locked --package burnonce-crash -- --nocapture
 	cargo test $(elevated) --locked --package burnonce-vm --lib --bins --test scenarios -- --test-threads=2 --nocapture
@@ -105,7 +129,7 @@ sanitize: setup ## the tests of what is unsafe, under valgrind and (with a night
 lint: ## formatting, clippy, shell scripts
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
-	shellcheck share/overlayroot.local.conf $(shell find initramfs systemd/system-shutdown -type f) debian/burnonce.p* .ci/run $(wildcard tests/*.sh tests/vm/*.sh)
+	shellcheck share/overlayroot.local.conf $(shell find initramfs systemd/system-shutdown -type f) debian/burnonce.p* debian/cross.sh .ci/run $(wildcard tests/*.sh tests/vm/*.sh)
 
 .PHONY: check-macos
 check-macos: ## compile bake and inspect for macOS, without linking (needs rustup)

@@ -16,6 +16,8 @@ PACKAGES=(
     mmdebstrap debian-archive-keyring
     # system calls that fail
     strace binutils
+    # the package for arm64
+    qemu-user-static
     # emulated nodes
     openssh-client
 )
