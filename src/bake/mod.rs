@@ -42,7 +42,7 @@ use output::Output;
 use plan::{Edit, Image, Plan, Refusal, Request};
 use progress::Progress;
 use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// What is to be baked, and how.
@@ -148,7 +148,7 @@ fn open(options: &Options) -> Result<Named> {
     let named = Named::open(&options.image)?;
     #[cfg(target_os = "linux")]
     if named.is_device {
-        card::need_unused(Path::new("/"), &options.image, &named.file)
+        card::need_unused(std::path::Path::new("/"), &options.image, &named.file)
             .with_context(|| format!("{}", options.image.display()))?;
     }
     #[cfg(not(target_os = "linux"))]
