@@ -7,7 +7,7 @@ use crate::{Ran, bake, command, names, text};
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use tempfile::TempDir;
 
 /// A look-alike, packages, and a directory for what is made of them.
@@ -255,7 +255,12 @@ fn a_signal_leaves_nothing() {
     for wait in [5, 20, 60, 120, 250] {
         let temporary = TempDir::new().unwrap();
         let arguments = [&[text(&given.image), "-o", text(&out)], &given.debs()[..]].concat();
-        let child = command(temporary.path(), &arguments).stdout(std::process::Stdio::null()).spawn().unwrap();
+        let bake = command(temporary.path(), &arguments);
+        // Whoever runs the tests in the background may have them ignore this signal.
+        let mut child = Command::new("env");
+        child.arg("--default-signal=INT").arg(bake.get_program()).args(bake.get_args());
+        child.envs(bake.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        let child = child.stdin(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
         std::thread::sleep(std::time::Duration::from_millis(wait));
         let pid = nix::unistd::Pid::from_raw(i32::try_from(child.id()).unwrap());
         nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGINT).unwrap();

@@ -107,10 +107,11 @@ fn a_checksum_is_written_as_sha256sum_does() {
 
 /// This program once more, running one test alone, with what that test is to do.
 fn again(before: &str, test: &str, directory: &Path) -> Command {
-    let mut command = Command::new("sh");
+    let mut command = Command::new("env");
     let program = std::env::current_exe().unwrap();
+    // Whoever runs the tests may have them ignore signals: nohup(1) does.
     command
-        .args(["-c", &format!("{before} exec \"$@\""), "sh"])
+        .args(["--default-signal=HUP,INT,TERM", "sh", "-c", &format!("{before} exec \"$@\""), "sh"])
         .arg(program)
         .args(["--exact", &format!("bake::output::tests::{test}"), "--nocapture", "--ignored"])
         .env("BURNONCE_TEST_DIRECTORY", directory)
