@@ -6,7 +6,7 @@
 use super::packing::{self, Failure};
 use crate::doomed::Doomed;
 use crate::inspect::Packing;
-use crate::sparse::PIECE;
+use crate::sparse::{PIECE, stretches};
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use nix::fcntl::{AT_FDCWD, AtFlags};
 use nix::unistd::linkat;
@@ -202,24 +202,29 @@ impl Pending {
         }
     }
 
-    /// The SHA-256 of its content, read from its beginning.
+    /// The SHA-256 of its content. Of what is zero and takes no room, nothing is read.
     fn digest(&self) -> Result<[u8; 32]> {
-        let mut digest = Sha256::new();
-        let mut piece = vec![0; PIECE];
+        let reading = || format!("reading what {} is to be", self.target.display());
+        let length = self.file.metadata().with_context(reading)?.len();
+        let (mut digest, zeros) = (Sha256::new(), vec![0; PIECE]);
+        let mut piece = zeros.clone();
         let mut at = 0;
-        loop {
-            match self.file.read_at(&mut piece, at) {
-                Ok(0) => return Ok(digest.finalize().into()),
-                Ok(count) => {
-                    digest.update(&piece[..count]);
-                    at += count as u64;
-                }
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => {
-                    return Err(error).with_context(|| format!("reading what {} is to be", self.target.display()));
-                }
+        let end = Some(length..length);
+        for stretch in stretches(&self.file, length).with_context(reading)?.into_iter().chain(end) {
+            while at < stretch.start {
+                let count = (stretch.start - at).min(PIECE as u64);
+                digest.update(&zeros[..count as usize]);
+                at += count;
+            }
+            while at < stretch.end {
+                let count = (stretch.end - at).min(PIECE as u64);
+                let wanted = &mut piece[..count as usize];
+                self.file.read_exact_at(wanted, at).with_context(reading)?;
+                digest.update(&*wanted);
+                at += count;
             }
         }
+        Ok(digest.finalize().into())
     }
 
     fn flush(&self) -> Result<()> {
