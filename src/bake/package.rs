@@ -138,7 +138,12 @@ impl Package {
     /// # Errors
     /// It cannot be opened.
     pub fn content(&self) -> Result<File> {
-        File::open(&self.path).with_context(|| format!("the package {}", self.path.display()))
+        let opened = File::open(&self.path).and_then(|mut file| {
+            // A path in macOS' /dev/fd leads to where the open file was read to.
+            file.rewind()?;
+            Ok(file)
+        });
+        opened.with_context(|| format!("the package {}", self.path.display()))
     }
 
     /// Calls `each` for every file, directory and link that it brings along, in the order of its archive; then, it was read to its end. The

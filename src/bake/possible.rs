@@ -2,9 +2,9 @@
 
 use super::boot::Boot;
 use super::plan::{Edit, Plan};
-use super::{apply, check, room};
-use crate::inspect::Inspection;
+use super::{apply, room};
 use crate::inspect::source::Source;
+use crate::inspect::{Inspection, path_of};
 use crate::units::{Bytes, MIB};
 use anyhow::{Result, ensure};
 
@@ -22,7 +22,7 @@ pub fn check(source: &Source, seen: &Inspection, plan: &Plan) -> Result<()> {
         ensure!(by >= LEAST, "--grow {by}: that is too little to be of use; give 1 MiB or more");
         // The copy of a file that was not unmounted is put into order first.
         if seen.root.clean {
-            room::possible(&source.file, &check::path_of(&source.file)?, &seen.table, seen.root.partition, by)?;
+            room::possible(&source.file, &path_of(&source.file), &seen.table, seen.root.partition, by)?;
         }
     }
     let Some(found) = seen.findings.boot.as_ref().filter(|boot| boot.partition != seen.root.partition) else {
