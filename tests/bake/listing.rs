@@ -195,12 +195,14 @@ fn time(seconds: u64) -> &'static str {
 
 fn changes(old: &Node, new: &Node, known: &[(Vec<u8>, String)]) -> String {
     let mut text = String::new();
-    for (what, before, after) in
-        [("type", &old.kind, &new.kind), ("mode", &old.mode, &new.mode), ("owner", &old.owner, &new.owner)]
-    {
+    for (what, before, after) in [("type", &old.kind, &new.kind), ("mode", &old.mode, &new.mode)] {
         if before != after {
             write!(text, " {what} {before} -> {after}").unwrap();
         }
+    }
+    // What is put in the place of a file is root's; the file was whose the test is.
+    if old.owner != new.owner && new.owner != "0:0" {
+        write!(text, " owner {}", new.owner).unwrap();
     }
     if old.mtime != new.mtime {
         write!(text, " {}", time(new.mtime)).unwrap();

@@ -94,6 +94,8 @@ impl Row {
 
     /// One with file systems of this kind.
     pub fn make_as(&self, directory: &Path, name: &str, shape: Shape) -> PathBuf {
+        // The umask of who runs this is no matter of the image.
+        said("chmod", &["-R", "u=rwX,go=rX", self.directory.path().to_str().unwrap()], b"");
         // Older than what is written to it: times do not go back.
         let old = ["-exec", "touch", "--no-dereference", &format!("--date=@{STOCK}"), "{}", "+"];
         said("find", &[&[self.directory.path().to_str().unwrap()], &old[..]].concat(), b"");
