@@ -19,6 +19,12 @@ pub fn wrap(line: &str, width: usize) -> Vec<String> {
     pieces
 }
 
+/// A sentence, which lacks its full stop, behind a mark such as a number; further lines begin below the first. At most `width` columns.
+pub fn paragraph(mark: &str, sentence: &str, width: usize) -> String {
+    let lines = wrap(&format!("{sentence}."), width.saturating_sub(mark.len()));
+    format!("{mark}{}", lines.join(&format!("\n{}", " ".repeat(mark.len()))))
+}
+
 /// The text in printable ASCII: a serial terminal may know nothing else, and a label on a foreign card may hold anything, escape
 /// sequences too. Typographic characters become their plain forms, all others `?`.
 pub fn ascii(text: &str) -> String {
@@ -57,6 +63,12 @@ mod tests {
         ] {
             assert_eq!(wrap(text, width), pieces, "{text:?}");
         }
+    }
+
+    #[test]
+    fn a_paragraph_stays_behind_its_mark() {
+        assert_eq!(paragraph(" 1. ", "one two three", 11), " 1. one two\n    three.");
+        assert_eq!(paragraph("", "one two", 80), "one two.");
     }
 
     #[test]

@@ -105,22 +105,6 @@ impl<'f> Boot<'f> {
         }
     }
 
-    /// Removes a file. Says whether there was one.
-    ///
-    /// # Errors
-    /// There is a directory at `path`; it cannot be removed.
-    pub fn remove(&mut self, path: &str) -> Result<bool> {
-        let path = path.trim_start_matches('/');
-        let removing = || format!("removing {path} from the boot partition");
-        if old_length(&self.reader()?, path).with_context(removing)?.is_none() {
-            return Ok(false);
-        }
-        let fatfs = self.session()?;
-        fatfs.root_dir().remove(path).with_context(removing)?;
-        fatfs.unmount().with_context(removing)?;
-        Ok(true)
-    }
-
     /// Zeroes what lies behind the last entry of a directory, where a new one was written over the mark of its end.
     fn clear_behind(&mut self, directory: &str, slot: &Slot) -> Result<()> {
         if slot.end <= slot.mark {

@@ -1,11 +1,12 @@
 //! The file systems of an image, judged by the checkers of e2fsprogs and dosfstools, and a root that was not unmounted got into order.
 
+use super::packing::{self, Failure};
 use super::programs;
 use crate::command::Program;
 use crate::doomed::Doomed;
 use crate::filesystem::ext2::fit::Condition;
 use crate::inspect::ext4::Ext4;
-use crate::sparse::{self, PIECE};
+use crate::sparse::PIECE;
 use anyhow::{Context, Result, bail, ensure};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -33,7 +34,7 @@ pub enum Checked {
 /// # Errors
 /// /proc is not mounted.
 #[cfg(target_os = "linux")]
-pub fn path_of(file: &File) -> Result<PathBuf> {
+pub fn path_for_programs(file: &File) -> Result<PathBuf> {
     use std::os::fd::AsRawFd;
     // "self" would be the program itself, which does not have the file open.
     let path = PathBuf::from(format!("/proc/{}/fd/{}", std::process::id(), file.as_raw_fd()));
@@ -46,7 +47,7 @@ pub fn path_of(file: &File) -> Result<PathBuf> {
 /// # Errors
 /// The file has no name any more.
 #[cfg(not(target_os = "linux"))]
-pub fn path_of(file: &File) -> Result<PathBuf> {
+pub fn path_for_programs(file: &File) -> Result<PathBuf> {
     use std::os::unix::fs::MetadataExt;
     let mut path = PathBuf::new();
     nix::fcntl::fcntl(file, nix::fcntl::FcntlArg::F_GETPATH(&mut path)).context("asking for the name of the image")?;
@@ -143,7 +144,7 @@ impl Copy {
         let directory = std::env::temp_dir();
         let writing = || format!("making a temporary file in {} (TMPDIR names another directory)", directory.display());
         let (file, name) = NamedTempFile::with_prefix("burnonce-").with_context(writing)?.into_parts();
-        let copy = match path_of(&file) {
+        let copy = match path_for_programs(&file) {
             Ok(path) if cfg!(target_os = "linux") => Copy { file, path, _name: None },
             _ => {
                 let path = name.to_path_buf();
@@ -151,18 +152,11 @@ impl Copy {
                 Copy { file, path, _name: Some((name, doomed)) }
             }
         };
-        copy.file.set_len(length).with_context(writing)?;
-        let mut piece = vec![0; PIECE];
-        for stretch in sparse::stretches(of, end)?.iter().filter(|stretch| stretch.end > start) {
-            let mut at = stretch.start.max(start);
-            while at < stretch.end {
-                let count = (stretch.end - at).min(PIECE as u64) as usize;
-                of.read_exact_at(&mut piece[..count], at).context("reading the image")?;
-                sparse::put(&copy.file, at - start, &piece[..count]).with_context(writing)?;
-                at += count as u64;
-            }
+        match packing::copy(of, start..end, &copy.file, &|_| {}) {
+            Ok(()) => Ok(copy),
+            Err(Failure::Reading(error)) => Err(error).context("reading the image"),
+            Err(Failure::Writing(error)) => Err(error).with_context(writing),
         }
-        Ok(copy)
     }
 
     /// Writes what has become different to where it came from.

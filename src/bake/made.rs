@@ -1,6 +1,6 @@
 //! Images for tests, made by sfdisk and mke2fs.
 
-use super::check::path_of;
+use super::check::path_for_programs;
 use crate::command::Program;
 use crate::inspect::ext4::Ext4;
 use crate::inspect::partition::extent;
@@ -115,7 +115,7 @@ impl Made {
     pub fn unnamed(&self) -> (File, PathBuf) {
         let file = tempfile::tempfile().unwrap();
         (&file).write_all(&fs::read(&self.path).unwrap()).unwrap();
-        let path = path_of(&file).unwrap();
+        let path = path_for_programs(&file).unwrap();
         (file, path)
     }
 }

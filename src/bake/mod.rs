@@ -151,13 +151,6 @@ fn open(options: &Options) -> Result<Named> {
         card::need_unused(std::path::Path::new("/"), &options.image, &named.file)
             .with_context(|| format!("{}", options.image.display()))?;
     }
-    #[cfg(not(target_os = "linux"))]
-    if named.is_device {
-        bail!(
-            "{} is a card, which can be read on Linux only: copy it into a file with `dd`, and name that",
-            options.image.display()
-        );
-    }
     Ok(named)
 }
 
@@ -220,7 +213,8 @@ fn bake(options: &Options) -> Result<()> {
     if plan.is_empty() && !replayed && options.in_place {
         return Ok(());
     }
-    edit(options, &mut source, &seen, &plan)?;
+    let edited = edit(options, &mut source, seen, &plan)?;
+    output.look(|| sound(options, &source, &edited))?;
     if output.packing() != Packing::None {
         let packing = Progress::new(&format!("packing {}", escaped(target)), source.length);
         output.fill(&source.file, source.length.0, &|bytes| packing.add(bytes))?;
@@ -252,7 +246,7 @@ fn copy(named: &Named, length: Bytes, output: &mut Output) -> Result<Source> {
     let shown = escaped(named.path());
     let length = if named.packing == Packing::None {
         let progress = Progress::new(&format!("copying {shown}"), length);
-        let copied = packing::copy(&named.file, length.0, &file, &|bytes| progress.add(bytes));
+        let copied = packing::copy(&named.file, 0..length.0, &file, &|bytes| progress.add(bytes));
         copied.map_err(|failure| output.told(failure))?;
         length
     } else {
@@ -269,23 +263,27 @@ fn in_order(options: &Options, source: &Source) -> Result<(Inspection, bool)> {
         return Ok((seen, false));
     }
     let (start, _) = apply::place(&seen, seen.root.partition)?;
-    check::repair(&check::path_of(&source.file)?, start)?;
+    check::repair(&check::path_for_programs(&source.file)?, start)?;
     tell("the root file system of the image was not unmounted: its journal was replayed");
     Ok((inspect::of_source(&options.image, source)?, true))
 }
 
-/// Carries the plan out on the copy, and makes sure of what came of it.
-fn edit(options: &Options, source: &mut Source, seen: &Inspection, plan: &Plan) -> Result<()> {
-    let mut seen = seen.clone();
+/// Carries the plan out on the copy. The place of its root can be another one then.
+fn edit(options: &Options, source: &mut Source, mut seen: Inspection, plan: &Plan) -> Result<Inspection> {
     if let Some(by) = plan.grow {
-        seen.table = room::grow(&source.file, &check::path_of(&source.file)?, &seen.table, seen.root.partition, by)?;
+        seen.table =
+            room::grow(&source.file, &check::path_for_programs(&source.file)?, &seen.table, seen.root.partition, by)?;
         source.length = Bytes(source.file.metadata().context("looking at the copy")?.len());
     }
     apply::apply(&source.file, &seen, plan, now()).with_context(|| {
         format!("{} cannot be edited; where it is damaged, download it again", options.image.display())
     })?;
-    // Also where nothing was to be done: what is given out as ready is sound.
-    checked(&source.file, &seen)?;
+    Ok(seen)
+}
+
+/// Makes sure of what came of it, also where nothing was to be done: what is given out as ready is sound.
+fn sound(options: &Options, source: &Source, seen: &Inspection) -> Result<()> {
+    checked(&source.file, seen)?;
     let after = inspect::of_source(&options.image, source).context("looking at what was made")?;
     match after.obstacles.iter().find(|obstacle| obstacle.who != Who::Unknown) {
         Some(left) => bail!(
@@ -299,7 +297,7 @@ fn edit(options: &Options, source: &mut Source, seen: &Inspection, plan: &Plan) 
 /// Has both file systems checked, where the programs for that are there.
 fn checked(file: &File, seen: &Inspection) -> Result<()> {
     let (start, _) = apply::place(seen, seen.root.partition)?;
-    let mut done = vec![check::check(&check::path_of(file)?, start)?];
+    let mut done = vec![check::check(&check::path_for_programs(file)?, start)?];
     if let Some(boot) = seen.findings.boot.as_ref().filter(|boot| boot.partition != seen.root.partition) {
         let (start, length) = apply::place(seen, boot.partition)?;
         done.push(check::check_fat(file, start, length)?);

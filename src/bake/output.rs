@@ -15,10 +15,12 @@ use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
 use std::hash::{BuildHasher, RandomState};
 use std::io::{self, ErrorKind, Write};
+use std::ops::Range;
 use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::thread;
 
 /// An image that is being written.
 #[derive(Debug)]
@@ -27,6 +29,8 @@ pub struct Output {
     packing: Packing,
     /// The name of what [`Output::beside`] made, where that has one.
     beside: Option<Named>,
+    /// The SHA-256, where it is known already.
+    digest: Option<[u8; 32]>,
 }
 
 impl Output {
@@ -36,7 +40,7 @@ impl Output {
     /// `target` is a directory or a device, or has the name of a packing that is not written; nothing can be made in its directory.
     pub fn create(target: &Path) -> Result<Output> {
         let packing = packing::of_target(target)?;
-        Ok(Output { file: Pending::create(target)?, packing, beside: None })
+        Ok(Output { file: Pending::create(target)?, packing, beside: None, digest: None })
     }
 
     /// How it is packed.
@@ -67,7 +71,7 @@ impl Output {
     }
 
     /// An empty file in the same directory, in which what is to be packed is made. On Linux it has no name; elsewhere programs would not
-    /// reach it then (see [`super::check::path_of`]), and it is there as long as this.
+    /// reach it then (see [`super::check::path_for_programs`]), and it is there as long as this.
     ///
     /// # Errors
     /// None can be made there.
@@ -87,13 +91,40 @@ impl Output {
         self.file.failed(error)
     }
 
+    /// Has what is finished looked at by `check`, which writes nothing. The checksum of an image that is not packed is made meanwhile, for
+    /// all of it has to be read for that, holes too.
+    ///
+    /// # Errors
+    /// As `check`; it cannot be read.
+    pub fn look(&mut self, check: impl FnOnce() -> Result<()>) -> Result<()> {
+        if self.packing != Packing::None {
+            return check();
+        }
+        // Asking for them moves the file's position, which `check` may have, too.
+        let (length, stretches) = self.file.stretches()?;
+        let file = &self.file;
+        let digest = thread::scope(|scope| {
+            let hashing = scope.spawn(move || file.digest(length, stretches));
+            check()?;
+            hashing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })?;
+        self.digest = Some(digest);
+        Ok(())
+    }
+
     /// Puts the image at its place, and beside it `NAME.sha256`, as sha256sum(1) writes and reads it. The checksum is there first.
     ///
     /// # Errors
     /// As [`Output::fill`]: what was at the place is there still. A checksum is not, where there was none; an old one may be lost.
     pub fn publish(self) -> Result<()> {
         let target = self.file.target.clone();
-        let digest = self.file.digest()?;
+        let digest = match self.digest {
+            Some(digest) => digest,
+            None => {
+                let (length, stretches) = self.file.stretches()?;
+                self.file.digest(length, stretches)?
+            }
+        };
         let checksum_at = checksum_of(&target);
         let checksum = Pending::create(&checksum_at)?;
         let line = line(&digest, target.file_name().unwrap_or_default());
@@ -202,15 +233,23 @@ impl Pending {
         }
     }
 
-    /// The SHA-256 of its content. Of what is zero and takes no room, nothing is read.
-    fn digest(&self) -> Result<[u8; 32]> {
-        let reading = || format!("reading what {} is to be", self.target.display());
-        let length = self.file.metadata().with_context(reading)?.len();
+    /// Its length in bytes, and what of it takes room.
+    fn stretches(&self) -> Result<(u64, Vec<Range<u64>>)> {
+        let length = self.file.metadata().with_context(|| self.reading())?.len();
+        Ok((length, stretches(&self.file, length).with_context(|| self.reading())?))
+    }
+
+    fn reading(&self) -> String {
+        format!("reading what {} is to be", self.target.display())
+    }
+
+    /// The SHA-256 of its content. What is none of the `stretches` is zero, and is not read.
+    fn digest(&self, length: u64, stretches: Vec<Range<u64>>) -> Result<[u8; 32]> {
         let (mut digest, zeros) = (Sha256::new(), vec![0; PIECE]);
         let mut piece = zeros.clone();
         let mut at = 0;
         let end = Some(length..length);
-        for stretch in stretches(&self.file, length).with_context(reading)?.into_iter().chain(end) {
+        for stretch in stretches.into_iter().chain(end) {
             while at < stretch.start {
                 let count = (stretch.start - at).min(PIECE as u64);
                 digest.update(&zeros[..count as usize]);
@@ -219,7 +258,7 @@ impl Pending {
             while at < stretch.end {
                 let count = (stretch.end - at).min(PIECE as u64);
                 let wanted = &mut piece[..count as usize];
-                self.file.read_exact_at(wanted, at).with_context(reading)?;
+                self.file.read_exact_at(wanted, at).with_context(|| self.reading())?;
                 digest.update(&*wanted);
                 at += count;
             }

@@ -21,13 +21,12 @@ use anyhow::{Context, Result, bail, ensure};
 use ar::{Member, Members};
 use relation::{Group, Provided};
 use std::fs::File;
-use std::io::{self, BufReader, Read, Seek, SeekFrom};
+use std::io::{BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use version::Version;
 
 pub use choose::choose;
 pub use facts::Facts;
-pub use gather::names;
 pub use installed::Installed;
 pub use tarball::{Entry, Kind};
 
@@ -59,7 +58,7 @@ pub struct Package {
 }
 
 impl Package {
-    /// Reads what the .deb at `path` says of itself. Its files are looked at by [`Package::check`].
+    /// Reads what the .deb at `path` says of itself. Its files are looked at by [`Package::files`].
     ///
     /// # Errors
     /// It is no .deb, is damaged or cut short, or says what no package should say; it cannot be read.
@@ -146,8 +145,8 @@ impl Package {
         opened.with_context(|| format!("the package {}", self.path.display()))
     }
 
-    /// Calls `each` for every file, directory and link that it brings along, in the order of its archive; then, it was read to its end. The
-    /// root itself is left out.
+    /// Calls `each` for every file, directory and link that it brings along, in the order of its archive, and reads it to its end, whatever
+    /// `each` reads. The root itself is left out.
     ///
     /// # Errors
     /// It is damaged or cut short, or has what no package should have: absolute paths, such with `..`, devices, a file of more than
@@ -159,17 +158,6 @@ impl Package {
         tarball::entries(data, tarball::ALL, each)
             .with_context(|| format!("its {}", self.data.name))
             .with_context(reading)
-    }
-
-    /// Reads all of it.
-    ///
-    /// # Errors
-    /// As [`Package::files`].
-    pub fn check(&self) -> Result<()> {
-        self.files(|entry| match entry.kind {
-            Kind::File { content, .. } => Ok(io::copy(content, &mut io::sink()).map(drop)?),
-            _ => Ok(()),
-        })
     }
 }
 

@@ -7,6 +7,7 @@ use liblzma::stream::{Check, MtStreamBuilder, Stream};
 use liblzma::write::XzEncoder;
 use std::fs::File;
 use std::io::{self, Write};
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
@@ -49,27 +50,27 @@ pub enum Failure {
     Writing(io::Error),
 }
 
-/// Copies the first `length` bytes of `image` to the empty file `into`. What is zero becomes a hole. `progress` is told how many bytes
-/// were done since it was told last.
+/// Copies a `part` of `image`, in bytes, to the empty file `into`. What is zero becomes a hole. `progress` is told how many bytes were done
+/// since it was told last.
 ///
 /// # Errors
 /// See [`Failure`].
-pub fn copy(image: &File, length: u64, into: &File, progress: &dyn Fn(u64)) -> Result<(), Failure> {
+pub fn copy(image: &File, part: Range<u64>, into: &File, progress: &dyn Fn(u64)) -> Result<(), Failure> {
     let mut piece = vec![0; PIECE];
-    let mut told = 0;
-    for stretch in stretches(image, length).map_err(Failure::Reading)? {
-        let mut at = stretch.start;
+    let mut told = part.start;
+    for stretch in stretches(image, part.end).map_err(Failure::Reading)? {
+        let mut at = stretch.start.max(part.start);
         while at < stretch.end {
             let wanted = piece_of(&mut piece, stretch.end - at);
             image.read_exact_at(wanted, at).map_err(Failure::Reading)?;
-            put(into, at, wanted).map_err(Failure::Writing)?;
+            put(into, at - part.start, wanted).map_err(Failure::Writing)?;
             at += wanted.len() as u64;
             progress(at - told);
             told = at;
         }
     }
-    progress(length.saturating_sub(told));
-    into.set_len(length).map_err(Failure::Writing)
+    progress(part.end.saturating_sub(told));
+    into.set_len(part.end.saturating_sub(part.start)).map_err(Failure::Writing)
 }
 
 /// Writes the first `length` bytes of `image` to `into`, packed; `progress` as in [`copy`].
@@ -78,7 +79,7 @@ pub fn copy(image: &File, length: u64, into: &File, progress: &dyn Fn(u64)) -> R
 /// See [`Failure`]. What was written until then is of no use.
 pub fn pack(image: &File, length: u64, packing: Packing, into: &File, progress: &dyn Fn(u64)) -> Result<(), Failure> {
     match packing {
-        Packing::None => copy(image, length, into, progress),
+        Packing::None => copy(image, 0..length, into, progress),
         Packing::Xz => {
             let encoder = XzEncoder::new_stream(into, xz().map_err(Failure::Writing)?);
             let encoder = feed(image, length, encoder, progress)?;
@@ -146,6 +147,7 @@ fn zstd(length: u64, into: &File) -> io::Result<zstd::Encoder<'_, &File>> {
 mod tests {
     use super::*;
     use crate::command::Program;
+    use std::cell::Cell;
     use std::fs;
     use tempfile::TempDir;
 
@@ -208,12 +210,19 @@ mod tests {
         use std::os::unix::fs::MetadataExt;
         let (image, bytes) = image();
         let into = tempfile::tempfile().unwrap();
-        copy(&image, bytes.len() as u64, &into, &|_| {}).unwrap();
+        copy(&image, 0..bytes.len() as u64, &into, &|_| {}).unwrap();
         let mut read = vec![0; bytes.len()];
         into.read_exact_at(&mut read, 0).unwrap();
         assert!(read == bytes);
         assert!(into.metadata().unwrap().blocks() * 512 < 2 << 20);
-        assert!(matches!(copy(&image, 6 << 20, &into, &|_| {}), Ok(())), "what is behind the end is a hole, too");
+        assert!(matches!(copy(&image, 0..6 << 20, &into, &|_| {}), Ok(())), "what is behind the end is a hole, too");
+        let (part, counted) = (tempfile::tempfile().unwrap(), Cell::new(0));
+        let from = (5 << 20) - 10_000;
+        copy(&image, from..5 << 20, &part, &|more| counted.set(counted.get() + more)).unwrap();
+        let mut read = vec![0; 10_000];
+        part.read_exact_at(&mut read, 0).unwrap();
+        assert!(read == bytes[from as usize..]);
+        assert_eq!((part.metadata().unwrap().len(), counted.get()), (10_000, 10_000));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use crate::inspect::obstacles::Who;
 use crate::inspect::system::{Distribution, TEXT, Unit, unit};
 use crate::inspect::tree::{Node, Tree, join};
 use crate::output::escaped;
-use crate::text::wrap;
+use crate::text::paragraph;
 use crate::units::Bytes;
 use anyhow::Result;
 use std::fmt;
@@ -138,12 +138,11 @@ pub struct Image<'t> {
     pub boot: Option<&'t dyn Tree>,
 }
 
-/// Decides what is to be done to an image.
+/// Decides what is to be done to an image that [`check`] has nothing against.
 ///
 /// # Errors
 /// A [`Refusal`]; something of the image cannot be read.
 pub fn plan(image: &Image, request: &Request) -> Result<Plan> {
-    check(image, request)?;
     let mut steps = Vec::new();
     for grower in &image.seen.findings.growers {
         steps.extend(switch_off(image, grower)?);
@@ -290,21 +289,18 @@ impl Plan {
 
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let paragraph = |f: &mut fmt::Formatter<'_>, mark: String, text: &str| {
-            let lines = wrap(&(escaped(text) + "."), WIDTH.saturating_sub(mark.len()));
-            writeln!(f, "{mark}{}", lines.join(&format!("\n{}", " ".repeat(mark.len()))))
-        };
         if self.is_empty() {
             writeln!(f, "This image is baked already: there is nothing to do.")?;
         } else {
             writeln!(f, "What is done to this image:")?;
         }
+        let mut say = |mark: &str, text: &str| writeln!(f, "{}", paragraph(mark, &escaped(text), WIDTH));
         let grow = self.grow.map(|by| format!("make the image and its root partition longer, by {by}"));
         let texts = grow.iter().chain(self.steps.iter().map(|step| &step.text));
         for (number, text) in (1..).zip(texts) {
-            paragraph(f, format!("{number:>3}. "), text)?;
+            say(&format!("{number:>3}. "), text)?;
         }
-        self.notes.iter().try_for_each(|note| paragraph(f, "Note: ".to_owned(), note))
+        self.notes.iter().try_for_each(|note| say("Note: ", note))
     }
 }
 

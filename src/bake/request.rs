@@ -11,8 +11,8 @@ use crate::{config, user_data};
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use serde_yaml::Value;
 use std::fs::File;
-use std::io::{self, Read, Write};
-use std::path::{Path, PathBuf};
+use std::io::{Read, Write};
+use std::path::Path;
 
 /// The longest file that is put in as it is, in bytes.
 const LONGEST: u64 = 1 << 20;
@@ -85,12 +85,12 @@ pub fn packages(options: &Options, seen: &Inspection, root: &dyn Tree, request: 
         "burnonce is not in the image, and no package was named; give burnonce's .deb for {architecture}, and those that it needs, \
          by --deb FILE or --deb DIRECTORY"
     );
-    let waiting = Waiting::of(root, &options.debs)?;
-    let given: Vec<PathBuf> = options.debs.iter().chain(&waiting.paths).cloned().collect();
-    for package in package::choose(&given, &Installed::of(root)?, architecture)? {
+    // The files in which those are have no names, and are there as long as this.
+    let (waiting, _files) = waiting(root)?;
+    for package in package::choose(&options.debs, waiting, &Installed::of(root)?, architecture)? {
         let is_agent = package.name() == "burnonce";
         let mut unpacked = 0u64;
-        // All of it is read, so that one that is damaged is found here and not on the node.
+        // One that is damaged is found here, and not on the node.
         package.files(|entry| {
             let size = match &entry.kind {
                 Kind::File { size, .. } => *size,
@@ -99,8 +99,6 @@ pub fn packages(options: &Options, seen: &Inspection, root: &dyn Tree, request: 
             unpacked = unpacked.saturating_add(size.next_multiple_of(BLOCK)).saturating_add(BLOCK);
             if is_agent {
                 request.agent.extend(agent_file(entry)?);
-            } else if let Kind::File { content, .. } = entry.kind {
-                io::copy(content, &mut io::sink())?;
             }
             Ok(())
         })?;
@@ -108,37 +106,25 @@ pub fn packages(options: &Options, seen: &Inspection, root: &dyn Tree, request: 
             name: package.name().to_owned(),
             version: package.version().to_string(),
             file_name: package.file_name(),
-            content: bytes(package.path(), LONGEST_PACKAGE)?,
+            content: all(package.content()?, package.path(), LONGEST_PACKAGE)?,
             unpacked: Bytes(unpacked),
         });
     }
     Ok(())
 }
 
-/// Packages that an earlier bake put into the image, in files that are there as long as this and have no names: dpkg gets all of them in
-/// one call. Those of which another one is given are left out.
-struct Waiting {
-    paths: Vec<PathBuf>,
-    _files: Vec<File>,
-}
-
-impl Waiting {
-    fn of(root: &dyn Tree, given: &[PathBuf]) -> Result<Waiting> {
-        let given = package::names(given)?;
-        let (mut paths, mut files) = (Vec::new(), Vec::new());
-        for name in root.list(PACKAGES)?.into_iter().filter(|name| name.ends_with(".deb")) {
-            let mut file = tempfile::tempfile().context("making a file for a package that is in the image")?;
-            let content = root.read(&format!("{PACKAGES}/{name}"), LONGEST_PACKAGE)?.unwrap_or_default();
-            file.write_all(&content).with_context(|| format!("keeping {name}, which is in the image"))?;
-            let path = path_of(&file);
-            let package = Package::open(&path).with_context(|| format!("/{PACKAGES}/{name} in the image"))?;
-            if !given.contains(package.name()) {
-                paths.push(path);
-                files.push(file);
-            }
-        }
-        Ok(Waiting { paths, _files: files })
+/// The packages that an earlier bake put into the image, and files without names that they are in: dpkg gets all of them in one call.
+fn waiting(root: &dyn Tree) -> Result<(Vec<Package>, Vec<File>)> {
+    let (mut packages, mut files) = (Vec::new(), Vec::new());
+    for name in root.list(PACKAGES)?.into_iter().filter(|name| name.ends_with(".deb")) {
+        let mut file = tempfile::tempfile().context("making a file for a package that is in the image")?;
+        let content = root.read(&format!("{PACKAGES}/{name}"), LONGEST_PACKAGE)?.unwrap_or_default();
+        file.write_all(&content).with_context(|| format!("keeping {name}, which is in the image"))?;
+        let opened = Package::open(&path_of(&file));
+        packages.push(opened.with_context(|| format!("/{PACKAGES}/{name} in the image"))?);
+        files.push(file);
     }
+    Ok((packages, files))
 }
 
 fn agent_file(entry: Entry<'_>) -> Result<Option<AgentFile>> {
@@ -158,9 +144,12 @@ fn agent_file(entry: Entry<'_>) -> Result<Option<AgentFile>> {
 }
 
 fn bytes(path: &Path, most: u64) -> Result<Vec<u8>> {
-    let reading = || format!("reading {}", path.display());
+    all(File::open(path).with_context(|| format!("reading {}", path.display()))?, path, most)
+}
+
+fn all(file: File, path: &Path, most: u64) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    File::open(path).with_context(reading)?.take(most + 1).read_to_end(&mut bytes).with_context(reading)?;
+    file.take(most + 1).read_to_end(&mut bytes).with_context(|| format!("reading {}", path.display()))?;
     ensure!(bytes.len() as u64 <= most, "{} is longer than {} MiB; that cannot be right", path.display(), most >> 20);
     Ok(bytes)
 }
@@ -224,6 +213,7 @@ fn is_key(line: &str) -> bool {
 mod tests {
     use super::*;
     use std::fs;
+    use std::path::PathBuf;
 
     fn file(directory: &tempfile::TempDir, content: &str) -> PathBuf {
         let path = directory.path().join("given");

@@ -66,7 +66,7 @@ pub fn needed(room: Room, files: &[Bytes], unpacked: Bytes) -> Bytes {
 /// short, and with it the image. With `by` 0, the file system comes to fill its partition. What is added is a hole, but for the file
 /// system's own tables. Gives the table as it is then.
 ///
-/// `file` is open for reading and writing, and `path` leads to it, see [`super::check::path_of`]; it is absolute. `root` is the number of
+/// `file` is open for reading and writing, and `path` leads to it, see [`super::check::path_for_programs`]; it is absolute. `root` is the number of
 /// root's partition in `table`. Where this fails after the checks, the image is of no use any more.
 ///
 /// # Errors

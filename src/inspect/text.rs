@@ -10,7 +10,7 @@ use super::{Inspection, Mount, obstacles};
 use crate::output::escaped;
 use crate::overlay::Configuration;
 use crate::picture;
-use crate::text::wrap;
+use crate::text::paragraph;
 use std::fmt;
 
 /// Columns of the picture and of sentences.
@@ -59,10 +59,8 @@ fn line(f: &mut fmt::Formatter<'_>, name: &str, text: impl fmt::Display) -> fmt:
 }
 
 /// A sentence behind a mark, broken into lines.
-fn paragraph(f: &mut fmt::Formatter<'_>, mark: &str, sentence: &str) -> fmt::Result {
-    let lines = wrap(&(escaped(sentence) + "."), WIDTH.saturating_sub(mark.len()));
-    let marks = std::iter::once(mark.to_owned()).chain(std::iter::repeat(" ".repeat(mark.len())));
-    lines.iter().zip(marks).try_for_each(|(line, mark)| writeln!(f, "{mark}{line}"))
+fn say(f: &mut fmt::Formatter<'_>, mark: &str, sentence: &str) -> fmt::Result {
+    writeln!(f, "{}", paragraph(mark, &escaped(sentence), WIDTH))
 }
 
 /// `Raspberry Pi OS 12 bookworm, arm64`.
@@ -172,7 +170,7 @@ fn growers(f: &mut fmt::Formatter<'_>, growers: &[Grower]) -> fmt::Result {
         writeln!(f, "  {:<9} {}", "", escaped(&grower.why))?;
         // The others are among what stands in the way.
         if grower.state == State::Armed && grower.when == When::CloudInit {
-            paragraph(f, "            > ", &grower.remedy)?;
+            say(f, "            > ", &grower.remedy)?;
         }
     }
     Ok(())
@@ -210,23 +208,23 @@ impl Inspection {
         if self.obstacles.is_empty() {
             let text = "Nothing was found that stands in the way; `burnonce plan` on the node has the last word";
             writeln!(f)?;
-            return paragraph(f, "", text);
+            return say(f, "", text);
         }
         writeln!(f, "\nWhat stands in the way of burnonce on this image:")?;
         for (index, obstacle) in self.obstacles.iter().enumerate() {
-            paragraph(f, &format!("{:>3}. ", index + 1), &obstacle.found)?;
-            paragraph(f, "     > ", &obstacle.remedy)?;
+            say(f, &format!("{:>3}. ", index + 1), &obstacle.found)?;
+            say(f, "     > ", &obstacle.remedy)?;
         }
         let by_bake = self.obstacles.iter().filter(|obstacle| obstacle.who == Who::Bake).count();
         match (by_bake, self.obstacles.len()) {
             (0, _) => Ok(()),
             (some, all) if some == all => {
                 writeln!(f)?;
-                paragraph(f, "", "`burnonce bake` takes all of that out of the way")
+                say(f, "", "`burnonce bake` takes all of that out of the way")
             }
             (some, _) => {
                 writeln!(f)?;
-                paragraph(f, "", &format!("`burnonce bake` takes {some} of these out of the way"))
+                say(f, "", &format!("`burnonce bake` takes {some} of these out of the way"))
             }
         }
     }

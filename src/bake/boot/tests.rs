@@ -15,6 +15,13 @@ const NOW: u64 = 1_793_614_260;
 /// Width of the table, length, sectors of a cluster: as small as each may be.
 const KINDS: [(&str, u64, &str); 3] = [("12", 4 * MIB, "4"), ("16", 20 * MIB, "1"), ("32", 40 * MIB, "1")];
 
+/// Removes a file, as something else did before.
+fn remove(boot: &mut Boot<'_>, path: &str) {
+    let fatfs = boot.session().unwrap();
+    fatfs.root_dir().remove(path).unwrap();
+    fatfs.unmount().unwrap();
+}
+
 struct Image {
     directory: TempDir,
     path: PathBuf,
@@ -96,7 +103,7 @@ impl Image {
 }
 
 #[test]
-fn files_are_written_replaced_and_removed_and_names_keep_their_case() {
+fn files_are_written_and_replaced_and_names_keep_their_case() {
     for kind in KINDS {
         let image = Image::make(kind);
         let long: String = (0..60_000).map(|n| format!("{n} ")).collect();
@@ -106,8 +113,7 @@ fn files_are_written_replaced_and_removed_and_names_keep_their_case() {
             boot.write("current/CmdLine.txt", b"").unwrap();
             boot.write("user-data", b"#cloud-config\n").unwrap();
             boot.write("current/A Name with Blanks, and Größe.yaml", b"x").unwrap();
-            assert!(boot.remove("A-RATHER-long-name.dtb").unwrap());
-            assert!(!boot.remove("a-rather-long-name.dtb").unwrap());
+            remove(boot, "A-RATHER-long-name.dtb");
         });
         let mut names = image.names("::");
         names.sort();
@@ -127,7 +133,7 @@ fn files_are_written_replaced_and_removed_and_names_keep_their_case() {
 }
 
 #[test]
-fn what_is_replaced_or_removed_becomes_free() {
+fn what_is_replaced_becomes_free() {
     for kind in KINDS {
         let image = Image::make(kind);
         let free = |boot: &Boot<'_>| boot.free().unwrap();
@@ -139,7 +145,7 @@ fn what_is_replaced_or_removed_becomes_free() {
             assert_eq!(free(boot), before, "{kind:?}");
             boot.write("new", &[9; 9000]).unwrap();
             assert!(free(boot) < before);
-            boot.remove("new").unwrap();
+            remove(boot, "new");
             assert_eq!(free(boot), before, "{kind:?}");
         });
     }
@@ -156,7 +162,7 @@ fn a_directory_takes_many_names() {
                 boot.write(&format!("current/{}", name(n)), format!("{n}").as_bytes()).unwrap();
                 boot.write(&name(n), format!("{n}").as_bytes()).unwrap();
             }
-            (0..90).step_by(3).for_each(|n| assert!(boot.remove(&name(n)).unwrap()));
+            (0..90).step_by(3).for_each(|n| remove(boot, &name(n)));
             (0..30).for_each(|n| boot.write(&format!("short{n}"), b"").unwrap());
         });
         assert_eq!(image.names("::current").len(), 91, "{kind:?}");
@@ -226,8 +232,6 @@ fn what_cannot_be_done_is_told_with_the_name() {
         ] {
             assert_eq!(format!("{:#}", boot.write(path, b"").unwrap_err()), said);
         }
-        let error = format!("{:#}", boot.remove("current").unwrap_err());
-        assert_eq!(error, "removing current from the boot partition: there is a directory");
     });
     let file = image.file();
     file.write_all_at(&[1], START + 0x25).unwrap();

@@ -130,7 +130,7 @@ fn a_fat_is_checked_in_a_copy_with_holes() {
     let file = File::options().create_new(true).read(true).write(true).open(&image).unwrap();
     file.set_len(START + FAT + MIB).unwrap();
     file.write_all_at(&[0xAA; 512], START - 512).unwrap();
-    sparse::put(&file, START, &fs::read(&alone).unwrap()).unwrap();
+    crate::sparse::put(&file, START, &fs::read(&alone).unwrap()).unwrap();
     assert_eq!(check_fat(&file, START, FAT).unwrap(), Checked::Sound);
     let copied = Copy::make(&file, START, FAT).unwrap();
     assert!(fs::read(&copied.path).unwrap() == fs::read(&alone).unwrap());

@@ -14,16 +14,22 @@ pub(super) const BURNONCE: &str = "burnonce";
 pub(super) type Named<'p> = BTreeMap<&'p str, &'p Package>;
 
 /// The packages to install of those `given`, sorted by their names: one call of `dpkg --install --auto-deconfigure` on the node, with all of
-/// them, will work. Each was read to its end.
+/// them, will work. Whether their files can be read is not looked at, see [`Package::files`].
 ///
 /// `given` are files, which are taken, and directories, of which burnonce is taken, and whatever one that is taken needs and the image has
-/// not. `architecture` is the image's, as Debian names it. What the image has in the same version is left out.
+/// not. `waiting` are those that an earlier bake put in: one is taken unless it is given anew. `architecture` is the image's, as Debian names
+/// it. What the image has in the same version is left out.
 ///
 /// # Errors
 /// A package cannot be read, or is not for the image; burnonce is neither there nor in the image; something is missing that one of them
 /// needs, or the image has something that cannot be beside one of them.
-pub fn choose(given: &[PathBuf], installed: &Installed, architecture: &str) -> Result<Vec<Package>> {
-    let mut given = gather(given, installed, architecture)?;
+pub fn choose(
+    given: &[PathBuf],
+    waiting: Vec<Package>,
+    installed: &Installed,
+    architecture: &str,
+) -> Result<Vec<Package>> {
+    let mut given = gather(given, waiting, installed, architecture)?;
     let has_burnonce = given.named.contains_key(BURNONCE) || given.found.contains_key(BURNONCE);
     if !has_burnonce && installed.find(BURNONCE, architecture).is_none() {
         bail!(
@@ -38,8 +44,7 @@ pub fn choose(given: &[PathBuf], installed: &Installed, architecture: &str) -> R
     }
     obstacles::check(&taken, installed, architecture)?;
     let names: Vec<String> = taken.keys().map(|name| (*name).to_owned()).collect();
-    let chosen = names.iter().filter_map(|name| given.named.remove(name).or_else(|| given.found.remove(name)));
-    chosen.map(|package| package.check().map(|()| package)).collect()
+    Ok(names.iter().filter_map(|name| given.named.remove(name).or_else(|| given.found.remove(name))).collect())
 }
 
 /// Packages that are side by side, by what can be asked for.

@@ -3,14 +3,14 @@
 use super::{Installed, Package};
 use anyhow::{Context, Result, bail, ensure};
 use std::cmp::Ordering;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Packages by their names.
 #[derive(Debug, Default)]
 pub struct Given {
-    /// Those that were named.
+    /// Those that were named, and those that wait in the image and were not given anew.
     pub named: BTreeMap<String, Package>,
     /// Those in directories, of each the newest that fits, where it is newer than the image's and was not named.
     pub found: BTreeMap<String, Package>,
@@ -18,11 +18,11 @@ pub struct Given {
     pub foreign: Vec<Package>,
 }
 
-/// Reads what was given.
+/// Reads what was given. `waiting` are those that wait in the image.
 ///
 /// # Errors
 /// Something cannot be read; a package that was named is for another architecture, is older than the image's, or is there twice.
-pub fn gather(given: &[PathBuf], installed: &Installed, architecture: &str) -> Result<Given> {
+pub fn gather(given: &[PathBuf], waiting: Vec<Package>, installed: &Installed, architecture: &str) -> Result<Given> {
     let mut all = Given::default();
     for path in given {
         let metadata = fs::metadata(path).with_context(|| format!("the package {}", path.display()))?;
@@ -41,6 +41,11 @@ pub fn gather(given: &[PathBuf], installed: &Installed, architecture: &str) -> R
             }
         }
     }
+    for package in waiting {
+        if !all.named.contains_key(package.name()) && !all.found.contains_key(package.name()) {
+            name(&mut all, package, architecture)?;
+        }
+    }
     let named = &all.named;
     all.found.retain(|name, package| !named.contains_key(name) && against(package, installed, architecture).is_gt());
     if let Some(package) = all.named.values().find(|package| against(package, installed, architecture).is_lt()) {
@@ -57,22 +62,6 @@ pub fn gather(given: &[PathBuf], installed: &Installed, architecture: &str) -> R
     }
     all.named.retain(|_, package| against(package, installed, architecture).is_gt());
     Ok(all)
-}
-
-/// The names of all packages that are given, as files and in directories.
-///
-/// # Errors
-/// One of them cannot be read.
-pub fn names(given: &[PathBuf]) -> Result<BTreeSet<String>> {
-    let mut names = BTreeSet::new();
-    for path in given {
-        let is_directory = fs::metadata(path).with_context(|| format!("the package {}", path.display()))?.is_dir();
-        let paths = if is_directory { packages_in(path)? } else { vec![path.clone()] };
-        for path in paths {
-            names.insert(Package::open(&path)?.name().to_owned());
-        }
-    }
-    Ok(names)
 }
 
 /// How a package is to the one that it would take the place of: newer also where there is none.

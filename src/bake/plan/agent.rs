@@ -19,10 +19,10 @@ pub fn install(root: &dyn Tree, request: &Request) -> Result<Option<Step>> {
     let mut edits = Vec::new();
     // What waits already was chosen anew with what is given: what is not among the packages any more has no place there.
     let is_one = |name: &String| request.packages.iter().any(|payload| payload.file_name == *name);
-    for name in root.list(PACKAGES)?.iter().filter(|name| name.ends_with(".deb") && !is_one(name)) {
-        if !request.packages.is_empty() {
-            edits.push(Edit::Remove { path: join(PACKAGES, name) });
-        }
+    if !request.packages.is_empty() {
+        let waiting = root.list(PACKAGES)?;
+        let left = waiting.iter().filter(|name| name.ends_with(".deb") && !is_one(name));
+        edits.extend(left.map(|name| Edit::Remove { path: join(PACKAGES, name) }));
     }
     for payload in &request.packages {
         let path = join(PACKAGES, &payload.file_name);
@@ -81,13 +81,15 @@ pub fn arm(root: &dyn Tree, request: &Request) -> Result<Option<Step>> {
 /// Enables a unit as `systemctl enable` does, unless it is. `text` is what the unit will be, where it is not there yet.
 pub fn enable(root: &dyn Tree, name: &str, text: Option<&str>) -> Result<Vec<Edit>> {
     let mut edits = Vec::new();
-    let path = if root.has(&join(UNITS, name))? { join(UNITS, name) } else { join("lib/systemd/system", name) };
-    let (path, text) = match text {
-        Some(text) => (join(UNITS, name), Some(text.to_owned())),
-        None => (path.clone(), root.text(&path, TEXT)?),
-    };
     if unit(root, name)? == Unit::Enabled {
         return Ok(edits);
+    }
+    let (mut path, mut text) = (join(UNITS, name), text.map(str::to_owned));
+    if text.is_none() {
+        if !root.has(&path)? {
+            path = join("lib/systemd/system", name);
+        }
+        text = root.text(&path, TEXT)?;
     }
     for target in text.as_deref().map(wanted_by).unwrap_or_default() {
         let wants = format!("{ENABLED}/{target}.wants");

@@ -8,7 +8,8 @@ use crate::inspect::obstacles::{self, Obstacle, Who};
 use crate::inspect::system::{Convert, Distribution, Unit, unit};
 use crate::inspect::{Findings, Inspection, look};
 use crate::output::escaped;
-use crate::text::wrap;
+use crate::overlay::Configuration;
+use crate::text::paragraph;
 use anyhow::Result;
 use std::fmt;
 
@@ -23,8 +24,7 @@ impl fmt::Display for Refusal {
         f.write_str("this image is not baked, and nothing was written:")?;
         for (number, Obstacle { found, remedy, .. }) in (1..).zip(&self.0) {
             for (mark, text) in [(format!("{number:>3}. "), found), ("     > ".to_owned(), remedy)] {
-                let lines = wrap(&(escaped(text) + "."), WIDTH.saturating_sub(5));
-                f.write_str(&format!("\n{mark}{}", lines.join(&format!("\n{}", " ".repeat(mark.len())))))?;
+                write!(f, "\n{}", paragraph(&mark, &escaped(text), WIDTH))?;
             }
         }
         Ok(())
@@ -72,8 +72,8 @@ fn in_the_way(image: &Image, request: &Request) -> Result<Vec<Obstacle>> {
     }
     let mut found: Vec<Obstacle> =
         obstacles::of(&seen).into_iter().filter(|obstacle| obstacle.who == Who::Owner).collect();
-    // A conversion would unseal it, and an edit needs it unsealed.
-    if seen.root.sealed && found.iter().all(|one| !one.found.contains("is sealed")) {
+    // Where the configuration is complete it is among the others; else a conversion would unseal it, and an edit needs it unsealed.
+    if seen.root.sealed && !matches!(seen.findings.system.burnonce.configuration, Configuration::Complete(_)) {
         found.push(owner(
             "the root file system is sealed: no kernel mounts it for writing",
             "run `tune2fs -O ^read-only` on a copy of it, or begin with the image as it was published",

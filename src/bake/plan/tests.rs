@@ -8,7 +8,12 @@ const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIabcdefghijklmnopqrstuvwx
 
 fn planned(row: &Row, request: &Request) -> Result<Plan> {
     let seen = inspected(row);
-    plan(&Image { seen: &seen, root: &row.root, boot: Some(&row.boot) }, request)
+    decided(&Image { seen: &seen, root: &row.root, boot: Some(&row.boot) }, request)
+}
+
+fn decided(image: &Image, request: &Request) -> Result<Plan> {
+    check(image, request)?;
+    plan(image, request)
 }
 
 /// A row after a plan was carried out.
@@ -152,7 +157,7 @@ fn what_is_in_the_way_is_told_and_nothing_is_planned() {
     let mut seen = inspected(&sealed);
     seen.root.sealed = true;
     let image = Image { seen: &seen, root: &sealed.root, boot: Some(&sealed.boot) };
-    let text = plan(&image, &request()).unwrap_err().to_string();
+    let text = decided(&image, &request()).unwrap_err().to_string();
     assert_eq!(text.matches("is sealed").count(), 1, "{text}");
 
     // Off is what the owner wants; a configuration that is given takes its place.

@@ -111,7 +111,7 @@ proptest! {
         }
         let installed = Installed::of(&Memory::default().file("var/lib/dpkg/status", &status)).unwrap();
         let directory = [work.path().to_owned()];
-        match choose(if named { &paths } else { &directory }, &installed, "arm64") {
+        match choose(if named { &paths } else { &directory }, Vec::new(), &installed, "arm64") {
             Ok(chosen) => {
                 prop_assert!(chosen.iter().any(|package| package.name() == "burnonce"));
                 let chosen: Vec<PathBuf> = chosen.iter().map(|package| package.path().to_owned()).collect();
