@@ -130,9 +130,15 @@ fn a_boot_partition_without_room() {
     let free = free.lines().rev().find_map(|line| line.trim().strip_suffix("bytes free")).unwrap();
     let free: u64 = free.split_whitespace().collect::<String>().parse().unwrap();
     let filler = given.directory.path().join("filler");
-    fs::write(&filler, vec![1; free as usize]).unwrap();
-    said("mcopy", &["-i", text(&part), text(&filler), "::"], b"");
-    let full = given.with(BOOT, &fs::read(&part).unwrap());
+    let filled = |length: u64| {
+        fs::write(&filler, vec![1; length as usize]).unwrap();
+        said("mcopy", &["-o", "-i", text(&part), text(&filler), "::"], b"");
+        given.with(BOOT, &fs::read(&part).unwrap())
+    };
+    // Enough for what is put there now, and not for what the first boot makes.
+    let said_by = given.refused(&filled(free - MIB), 1, &given.debs());
+    assert!(said_by.contains("the first boot of a node needs") && said_by.contains("for a new initramfs"), "{said_by}");
+    let full = filled(free);
     let user_data = given.directory.path().join("mine.yaml");
     fs::write(&user_data, format!("#cloud-config\n# {}\nhostname: a\n", "x".repeat(9000))).unwrap();
     let more = [&given.debs()[..], &["--user-data", text(&user_data)]].concat();
@@ -175,6 +181,14 @@ fn packages_that_are_missing_or_do_not_fit() {
     fs::write(&cut, &whole[..whole.len() / 2]).unwrap();
     let said_by = given.refused(&given.image, 1, &["--deb", text(&cut), text(given.debs.path())]);
     assert!(said_by.contains("fetch it again"), "{said_by}");
+
+    // What it says of itself is whole, and its files are not.
+    let mut damaged = whole;
+    let place = damaged.len() - 60;
+    damaged[place] ^= 0xFF;
+    fs::write(&cut, damaged).unwrap();
+    let said_by = given.refused(&given.image, 1, &["--deb", text(&cut), text(given.debs.path())]);
+    assert!(said_by.contains("the package ") && said_by.contains("fetch it again"), "{said_by}");
 }
 
 #[test]
@@ -193,6 +207,12 @@ fn where_the_result_cannot_go() {
     assert!(run(&[image, "-o", &out, "--in-place"]).gave_up(2).contains("cannot be used with"));
     assert!(run(&[image, "-o", &format!("{out}.gz")]).gave_up(1).contains("no .gz is written"));
     assert!(run(&[image, "-o", "/nowhere/x.img"]).gave_up(1).contains("there is no directory /nowhere; "));
+    let config = format!("{out}.sha256");
+    fs::write(&config, "size: 50%\n").unwrap();
+    let said_by = run(&[image, "-o", &out, "--config", &config, "--yes"]).gave_up(1);
+    assert!(said_by.contains(&format!("{config} would be written, and is to be read")), "{said_by}");
+    assert_eq!(fs::read_to_string(&config).unwrap(), "size: 50%\n");
+    fs::remove_file(&config).unwrap();
     assert_eq!(fs::read_to_string(&out).unwrap(), "precious");
     assert_eq!(names(given.output.path()), ["out.img"]);
     assert!(fs::read(&given.image).unwrap() == stock);
