@@ -1,7 +1,7 @@
 //! Temporary files that a signal takes with it when it ends the program.
 
 use anyhow::{Context, Result};
-use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signal, pthread_sigmask, sigaction};
 use std::ffi::CString;
 use std::os::raw::{c_char, c_int};
 use std::os::unix::ffi::OsStrExt;
@@ -42,6 +42,20 @@ impl Drop for Doomed {
     fn drop(&mut self) {
         DOOMED[self.0].store(null_mut(), Ordering::SeqCst);
     }
+}
+
+/// Does what is not to be ended in its midst: a signal of those that comes meanwhile ends the program afterwards. It is to be short, and the
+/// program has no other threads.
+pub fn undisturbed<T>(work: impl FnOnce() -> T) -> T {
+    let ending: SigSet = ENDING.into_iter().collect();
+    let mut before = SigSet::empty();
+    // It can fail for what is no set of signals.
+    let blocked = pthread_sigmask(SigmaskHow::SIG_BLOCK, Some(&ending), Some(&mut before)).is_ok();
+    let done = work();
+    if blocked {
+        let _ = before.thread_set_mask();
+    }
+    done
 }
 
 fn remove_at(which: Signal) {

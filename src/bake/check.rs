@@ -107,7 +107,7 @@ pub fn check(image: &Path, offset: u64) -> Result<Checked> {
     let (code, said) = programs::judged(&Program::at(e2fsck).args(["-f", "-n", &place]))?;
     match code {
         0 => Ok(Checked::Sound),
-        code if code & LEFT != 0 => bail!("the root file system of the image is damaged: {said}"),
+        code if code & LEFT != 0 => bail!("the root file system of the image is damaged: {said}. {REMEDY}"),
         code => bail!("the root file system of the image could not be checked (e2fsck, code {code}): {said}. {NEWER}"),
     }
 }
@@ -143,14 +143,13 @@ impl Copy {
         ensure!(end <= of.metadata()?.len(), "the image ends before it");
         let directory = std::env::temp_dir();
         let writing = || format!("making a temporary file in {} (TMPDIR names another directory)", directory.display());
-        let (file, name) = NamedTempFile::with_prefix("burnonce-").with_context(writing)?.into_parts();
-        let copy = match path_for_programs(&file) {
-            Ok(path) if cfg!(target_os = "linux") => Copy { file, path, _name: None },
-            _ => {
-                let path = name.to_path_buf();
-                let doomed = Doomed::new(&path)?;
-                Copy { file, path, _name: Some((name, doomed)) }
-            }
+        let copy = if cfg!(target_os = "linux") {
+            let file = tempfile::tempfile().with_context(writing)?;
+            Copy { path: path_for_programs(&file)?, file, _name: None }
+        } else {
+            let (file, name) = NamedTempFile::with_prefix("burnonce-").with_context(writing)?.into_parts();
+            let doomed = Doomed::new(&name)?;
+            Copy { file, path: name.to_path_buf(), _name: Some((name, doomed)) }
         };
         match packing::copy(of, start..end, &copy.file, &|_| {}) {
             Ok(()) => Ok(copy),

@@ -4,7 +4,7 @@
 //! Elsewhere it has one, and is removed when something fails, and on SIGINT, SIGTERM and SIGHUP.
 
 use super::packing::{self, Failure};
-use crate::doomed::Doomed;
+use crate::doomed::{Doomed, undisturbed};
 use crate::inspect::Packing;
 use crate::sparse::{PIECE, stretches};
 use anyhow::{Context, Result, anyhow, bail, ensure};
@@ -12,13 +12,13 @@ use nix::fcntl::{AT_FDCWD, AtFlags};
 use nix::unistd::linkat;
 use sha2::{Digest, Sha256};
 use std::ffi::OsStr;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, Metadata, OpenOptions, Permissions};
 use std::hash::{BuildHasher, RandomState};
 use std::io::{self, ErrorKind, Write};
 use std::ops::Range;
 use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 use std::thread;
 
@@ -129,15 +129,19 @@ impl Output {
         let checksum = Pending::create(&checksum_at)?;
         let line = line(&digest, target.file_name().unwrap_or_default());
         (&checksum.file).write_all(&line).map_err(|error| checksum.failed(error))?;
+        checksum.flush()?;
         self.file.flush()?;
         let was_there = checksum_at.exists();
-        checksum.place()?;
-        let placed = self.file.place();
-        if placed.is_err() && !was_there {
-            // The reason that counts is the one being returned.
-            let _ = fs::remove_file(&checksum_at);
-        }
-        placed
+        // What takes time is done: now both are placed, or neither.
+        undisturbed(|| {
+            checksum.place()?;
+            let placed = self.file.place();
+            if placed.is_err() && !was_there {
+                // The reason that counts is the one being returned.
+                let _ = fs::remove_file(&checksum_at);
+            }
+            placed
+        })
     }
 }
 
@@ -218,6 +222,9 @@ impl Pending {
             }
             Err(error) => return Err(error).with_context(making),
         };
+        if let Ok(replaced) = fs::metadata(target) {
+            take_over(&file, &replaced).with_context(making)?;
+        }
         Ok(Pending { file, target: target.to_owned(), named })
     }
 
@@ -286,6 +293,16 @@ impl Pending {
             .and_then(|open| open.sync_all())
             .with_context(|| format!("flushing the directory {}", directory.display()))
     }
+}
+
+/// Has the owner and the mode of the file that it takes the place of. To give a file away needs root; what the mode then grants to a group is
+/// that of another one.
+fn take_over(file: &File, replaced: &Metadata) -> io::Result<()> {
+    let mine = file.metadata()?;
+    let is_same = (mine.uid(), mine.gid()) == (replaced.uid(), replaced.gid());
+    let given = is_same || fchown(file, Some(replaced.uid()), Some(replaced.gid())).is_ok();
+    let mode = replaced.mode() & if given { 0o777 } else { 0o707 };
+    file.set_permissions(Permissions::from_mode(mode))
 }
 
 fn directory(target: &Path) -> &Path {

@@ -41,6 +41,12 @@ pub fn of(options: &Options, named: &Named) -> Result<PathBuf> {
     };
     let target = behind_links(target)?;
     output::check(&target)?;
+    output::check(&output::checksum_of(&target))?;
+    ensure!(
+        target.extension().is_none_or(|extension| extension != "deb"),
+        "{} is the name of a package; name a file that ends with .img, .img.xz or .img.zst by -o",
+        target.display()
+    );
     // What is read is not written, but for the image with --in-place.
     let mut inputs: Vec<&PathBuf> = [&options.config, &options.user_data, &options.network_config, &options.meta_data]
         .into_iter()

@@ -207,6 +207,8 @@ fn where_the_result_cannot_go() {
     assert!(run(&[image, "-o", &out, "--in-place"]).gave_up(2).contains("cannot be used with"));
     assert!(run(&[image, "-o", &format!("{out}.gz")]).gave_up(1).contains("no .gz is written"));
     assert!(run(&[image, "-o", "/nowhere/x.img"]).gave_up(1).contains("there is no directory /nowhere; "));
+    let package = debs[1].to_owned() + "/burnonce_0.1.0_arm64.deb";
+    assert!(run(&[image, "-o", &package, "--yes"]).gave_up(1).contains("is the name of a package"));
     let config = format!("{out}.sha256");
     fs::write(&config, "size: 50%\n").unwrap();
     let said_by = run(&[image, "-o", &out, "--config", &config, "--yes"]).gave_up(1);
@@ -268,7 +270,7 @@ fn an_image_that_may_not_be_read() {
 }
 
 #[test]
-fn a_signal_leaves_nothing() {
+fn a_signal_at_any_time_leaves_nothing() {
     let given = given(&rows::trixie());
     let out = given.output.path().join("out.img.xz");
     let mut ended = 0;
@@ -295,6 +297,52 @@ fn a_signal_leaves_nothing() {
         }
     }
     assert!(ended > 0, "each was done before it was ended");
+}
+
+/// At the calls at which something is, or could be, under a name: a copy of the boot partition is made to be checked, checksum and image are
+/// placed. strace sends the signal there.
+#[test]
+fn a_signal_in_between_leaves_all_or_nothing() {
+    let given = given(&rows::trixie());
+    for (call, which) in
+        [("ftruncate", 1), ("ftruncate", 2), ("linkat", 1), ("linkat", 2), ("rename", 1), ("rename", 2)]
+    {
+        let (temporary, output) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+        let out = output.path().join("out.img");
+        let (is_replaced, at) = (call == "rename", format!("{call} {which}"));
+        if is_replaced {
+            fs::write(&out, "old").unwrap();
+            fs::write(output.path().join("out.img.sha256"), "old").unwrap();
+        }
+        let arguments = [&[text(&given.image), "-o", text(&out), "--yes"], &given.debs()[..]].concat();
+        let bake = command(temporary.path(), &arguments);
+        let inject = format!("inject={call}:signal=INT:when={which}");
+        let mut strace = Command::new("env");
+        strace.args([
+            "--default-signal=INT",
+            "strace",
+            "-o",
+            "/dev/null",
+            "-e",
+            &format!("trace={call}"),
+            "-e",
+            &inject,
+        ]);
+        strace.arg(bake.get_program()).args(bake.get_args());
+        strace.envs(bake.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        let ended = strace.stdin(Stdio::null()).output().expect("strace, of the package strace, has to be installed");
+        assert_eq!(Ran::of(&ended).code, 1002, "{at}: {ended:?}");
+        assert_eq!(names(temporary.path()), [""; 0], "{at}");
+        let left = names(output.path());
+        if call == "ftruncate" {
+            assert_eq!(left, [""; 0], "{at}");
+        } else {
+            assert_eq!(left, ["out.img", "out.img.sha256"], "{at}");
+            let check =
+                Command::new("sha256sum").args(["--check", "out.img.sha256"]).current_dir(output.path()).output();
+            assert!(check.unwrap().status.success(), "{at}");
+        }
+    }
 }
 
 #[test]

@@ -84,6 +84,11 @@ fn a_new_file_is_as_any_other() {
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode();
     assert_eq!(mode(&target), mode(&other));
     assert_eq!(mode(&directory.path().join("mine.img.sha256")), mode(&other));
+
+    // One that takes the place of another is read by nobody who could not read that.
+    fs::set_permissions(&target, fs::Permissions::from_mode(0o600)).unwrap();
+    Output::create(&target).unwrap().publish().unwrap();
+    assert_eq!(mode(&target) & 0o7777, 0o600);
 }
 
 #[test]
