@@ -9,13 +9,13 @@ use anyhow::Result;
 use serde_yaml::Value;
 
 /// The main file.
-const MAIN: &str = "etc/cloud/cloud.cfg";
+pub const MAIN: &str = "etc/cloud/cloud.cfg";
 /// The files of this directory come after it, sorted by their names (cloud-init's documentation, "Base configuration").
-const DIRECTORY: &str = "etc/cloud/cloud.cfg.d";
+pub const DIRECTORY: &str = "etc/cloud/cloud.cfg.d";
 /// The lists of modules that a growing one can be in.
 const STAGES: [&str; 3] = ["cloud_init_modules", "cloud_config_modules", "cloud_final_modules"];
 /// Longer YAML is not looked into, in bytes: the time that its parser takes grows with the square of it.
-const LONGEST: usize = 16 << 10;
+pub const LONGEST: usize = 16 << 10;
 /// What switches `growpart` off, whatever the configuration says (cloud-init, `cc_growpart.py`).
 const SWITCH: &str = "etc/growroot-disabled";
 

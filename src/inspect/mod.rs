@@ -7,7 +7,7 @@
 
 pub(crate) mod boot;
 mod boot_directory;
-mod cloud;
+pub mod cloud;
 mod config_txt;
 pub mod ext4;
 pub mod fat;

@@ -115,6 +115,13 @@ pub struct CloudInit {
     pub disabled: bool,
 }
 
+impl System {
+    /// Whether cloud-init is there and runs.
+    pub fn has_cloud_init(&self) -> bool {
+        self.cloud_init.as_ref().is_some_and(|cloud_init| !cloud_init.disabled)
+    }
+}
+
 impl fmt::Display for Distribution {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

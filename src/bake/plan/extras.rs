@@ -3,16 +3,16 @@
 use super::{Edit, Image, Request, Step, differs, links, made};
 use crate::bake::root::Attributes;
 use crate::config;
+use crate::inspect::cloud;
 use crate::inspect::obstacles::{Obstacle, Who};
 use crate::inspect::system::TEXT;
-use crate::inspect::tree::Tree;
+use crate::inspect::tree::{Tree, join};
+use crate::units::Bytes;
 use anyhow::{Result, bail};
 use serde_yaml::Value;
 
-/// cloud-init reads the files of this directory in the order of their names.
-const KEYS: &str = "etc/cloud/cloud.cfg.d/96-burnonce-ssh.cfg";
-/// Longer YAML is not looked into, in bytes: the time that its parser takes grows with the square of it.
-const LONGEST_SEED: u64 = 16 << 10;
+/// In [`cloud::DIRECTORY`], whose files cloud-init reads in the order of their names.
+const KEYS: &str = "96-burnonce-ssh.cfg";
 const HOSTNAME_UNIT: &str = "burnonce-hostname.service";
 
 /// `/etc/burnonce.yaml`.
@@ -46,21 +46,30 @@ pub fn keys(image: &Image, request: &Request) -> Result<Option<Step>> {
     if request.keys.is_empty() {
         return Ok(None);
     }
-    if image.seen.findings.system.cloud_init.is_some() {
-        let lines: String = request.keys.iter().map(|key| format!("  - {}\n", quoted(key))).collect();
+    if image.seen.findings.system.has_cloud_init() {
+        let path = join(cloud::DIRECTORY, KEYS);
+        let old = image.root.text(&path, TEXT)?.and_then(|text| serde_yaml::from_str::<Value>(&text).ok());
+        let old = old.as_ref().and_then(|value| value.get("ssh_authorized_keys")?.as_sequence());
+        let mut keys: Vec<&str> = old.into_iter().flatten().filter_map(Value::as_str).collect();
+        for key in &request.keys {
+            if !keys.contains(&key.as_str()) {
+                keys.push(key);
+            }
+        }
+        let lines: String = keys.iter().map(|key| format!("  - {}\n", quoted(key))).collect();
         let content = format!(
             "# Written by burnonce bake. Keys that the user-data names take the place of these.\nssh_authorized_keys:\n{lines}"
         );
-        if !differs(image.root, KEYS, content.as_bytes())? {
+        if !differs(image.root, &path, content.as_bytes())? {
             return Ok(None);
         }
-        let edit = Edit::File { path: KEYS.to_owned(), content: content.into_bytes(), attributes: made(0o644) };
-        let text = format!("let the SSH keys given log in as cloud-init's default user (/{KEYS})");
+        let text = format!("let the SSH keys given log in as cloud-init's default user (/{path})");
+        let edit = Edit::File { path, content: content.into_bytes(), attributes: made(0o644) };
         return Ok(Some(Step { text, edits: vec![edit] }));
     }
     let Some(user) = first_user(&image.root.text("etc/passwd", TEXT)?.unwrap_or_default()) else {
         bail!(
-            "the image has neither cloud-init nor a user of its own, so there is nobody that --ssh-key could be for; leave it out"
+            "the image has neither cloud-init at work nor a user of its own, so there is nobody that --ssh-key could be for; leave it out"
         );
     };
     if !image.root.has(&user.home)? {
@@ -70,7 +79,10 @@ pub fn keys(image: &Image, request: &Request) -> Result<Option<Step>> {
     let path = format!("{directory}/authorized_keys");
     let mut content = image.root.text(&path, TEXT)?.unwrap_or_default();
     for key in &request.keys {
-        if content.lines().all(|line| line != key) {
+        if content.lines().all(|line| line.trim() != key) {
+            if !content.is_empty() && !content.ends_with('\n') {
+                content.push('\n');
+            }
             content += &format!("{key}\n");
         }
     }
@@ -90,67 +102,105 @@ pub fn keys(image: &Image, request: &Request) -> Result<Option<Step>> {
     Ok((!edits.is_empty()).then_some(Step { text, edits }))
 }
 
-/// What cloud-init will find on the boot partition.
-#[derive(Debug, Default)]
-pub struct Seed {
-    user_data: Value,
-    meta_data: Value,
+/// What cloud-init goes by, from what comes last to what comes first, and what each is called. What is not YAML counts as nothing: cloud-init
+/// has the last word.
+pub struct Said {
+    files: Vec<(String, Value)>,
+    /// Too long to be looked into.
+    unread: Vec<String>,
 }
 
-impl Seed {
-    /// What is given, else what is there. What is not YAML counts as nothing: cloud-init has the last word.
+impl Said {
+    /// What is given, else what is on the boot partition, and what the image brings with it besides.
     ///
     /// # Errors
-    /// The boot partition cannot be read.
-    pub fn of(boot: Option<&dyn Tree>, request: &Request) -> Result<Seed> {
-        let value = |name: &str| -> Result<Value> {
+    /// Something that is there cannot be read.
+    pub fn of(image: &Image, request: &Request) -> Result<Said> {
+        let mut said = Said { files: Vec::new(), unread: Vec::new() };
+        for name in ["user-data", "meta-data"] {
             let given = request.seed.iter().find(|(one, _)| *one == name).map(|(_, content)| content);
-            let text = match (given, boot) {
-                (Some(content), _) => String::from_utf8_lossy(content).into_owned(),
-                (None, Some(boot)) => boot.text(name, LONGEST_SEED)?.unwrap_or_default(),
-                (None, None) => String::new(),
-            };
-            Ok(serde_yaml::from_str(&text).unwrap_or_default())
-        };
-        Ok(Seed { user_data: value("user-data")?, meta_data: value("meta-data")? })
+            match (given, image.boot) {
+                // It was parsed already.
+                (Some(content), _) => said.read(name, &String::from_utf8_lossy(content)),
+                (None, Some(boot)) => said.look(name, boot.text(name, TEXT)?),
+                (None, None) => {}
+            }
+        }
+        let names = image.root.list(cloud::DIRECTORY)?;
+        let after = names.iter().rev().filter(|name| name.ends_with(".cfg") && *name != KEYS);
+        for path in after.map(|name| join(cloud::DIRECTORY, name)).chain([cloud::MAIN.to_owned()]) {
+            said.look(&format!("/{path}"), image.root.text(&path, TEXT)?);
+        }
+        Ok(said)
+    }
+
+    fn look(&mut self, name: &str, text: Option<String>) {
+        match text {
+            Some(text) if text.len() > cloud::LONGEST => self.unread.push(name.to_owned()),
+            Some(text) => self.read(name, &text),
+            None => {}
+        }
+    }
+
+    fn read(&mut self, name: &str, text: &str) {
+        self.files.extend(serde_yaml::from_str(text).ok().map(|value| (name.to_owned(), value)));
+    }
+
+    /// What is said last of something, and where.
+    fn last(&self, key: &str) -> Option<(&str, &Value)> {
+        self.files.iter().find_map(|(name, value)| Some((name.as_str(), value.get(key)?)))
     }
 }
 
-/// What on the boot partition would make nothing of what the owner wants. Pure.
-pub fn in_the_way(seed: &Seed, request: &Request, has_cloud_init: bool) -> Vec<Obstacle> {
+/// What would make nothing of what the owner wants, where cloud-init runs. Pure.
+pub fn in_the_way(said: &Said, request: &Request) -> Vec<Obstacle> {
     let mut found = Vec::new();
     let mut owner = |what: String, remedy: &str| {
         found.push(Obstacle { found: what, remedy: remedy.to_owned(), who: Who::Owner });
     };
-    if !has_cloud_init {
-        return found;
-    }
-    let names = [
-        ("user-data", &seed.user_data, "hostname"),
-        ("user-data", &seed.user_data, "fqdn"),
-        ("meta-data", &seed.meta_data, "local-hostname"),
-    ];
-    if let Some((file, _, key)) = names.iter().find(|(_, value, key)| value.get(key).is_some()) {
-        if request.hostname_from_serial {
+    if request.hostname_from_serial {
+        let name = ["hostname", "fqdn", "local-hostname"].iter().find_map(|key| Some((key, said.last(key)?)));
+        if let Some((key, (file, _))) = name {
             let what = format!("`{key}` in {file} names each node the same, and --hostname-from serial does not");
             owner(what, "take that line out of it, or leave the option out");
         }
     }
     if !request.keys.is_empty() {
-        let users = seed.user_data.get("users").and_then(Value::as_sequence);
-        let is_default = |user: &Value| {
-            user.as_str() == Some("default") || user.get("name").and_then(Value::as_str) == Some("default")
-        };
-        if seed.user_data.get("ssh_authorized_keys").is_some() {
-            let what = "user-data has `ssh_authorized_keys`, which take the place of those of --ssh-key".to_owned();
-            owner(what, "put the key into user-data, and leave --ssh-key out");
-        } else if users.is_some_and(|users| !users.iter().any(is_default)) {
+        if let Some((file, _)) = said.last("ssh_authorized_keys") {
+            let what = format!("{file} has `ssh_authorized_keys`, and of two such lists cloud-init takes one alone");
+            owner(what, "put the key into that file, and leave --ssh-key out");
+        } else if let Some((file, _)) = said.last("users").filter(|(_, users)| !has_default(users)) {
             let what =
-                "--ssh-key is for cloud-init's default user, and `users` in user-data does without that one".to_owned();
-            owner(what, "put the key into user-data as `ssh_authorized_keys` of a user, and leave --ssh-key out");
+                format!("--ssh-key is for cloud-init's default user, and `users` in {file} does without that one");
+            owner(what, "put the key into that file as `ssh_authorized_keys` of a user, and leave --ssh-key out");
+        }
+    }
+    if request.hostname_from_serial || !request.keys.is_empty() {
+        for file in &said.unread {
+            let what = format!(
+                "{file} is longer than {}, so that it was not looked into whether it has other keys or another name in it",
+                Bytes(cloud::LONGEST as u64)
+            );
+            owner(what, "give what is to count by --user-data, and leave --ssh-key and --hostname-from out");
         }
     }
     found
+}
+
+/// Whether cloud-init's default user is among `users`: a list of names and mappings, a mapping by names, or names with commas between them
+/// (cloud-init, `distros/ug_util.py`, `_normalize_users`).
+fn has_default(users: &Value) -> bool {
+    let is_default =
+        |name: &Value| name.as_str().is_some_and(|names| names.split(',').any(|name| name.trim() == "default"));
+    match users {
+        Value::Sequence(list) => list.iter().any(|user| is_default(user.get("name").unwrap_or(user)) || is_in(user)),
+        other => is_default(other) || is_in(other),
+    }
+}
+
+/// Whether a mapping of users by their names has the default one.
+fn is_in(users: &Value) -> bool {
+    users.get("default").is_some()
 }
 
 /// A YAML scalar in single quotes.

@@ -1,7 +1,7 @@
 //! What keeps an image from being baked, and what would keep a baked one from converting. Pure.
 
 use super::edited::Edited;
-use super::extras::{self, Seed};
+use super::extras::{self, Said};
 use super::{Edit, Image, Request, WIDTH};
 use crate::inspect::growers::{FIRST_BOOT, State};
 use crate::inspect::obstacles::{self, Obstacle, Who};
@@ -95,8 +95,9 @@ fn in_the_way(image: &Image, request: &Request) -> Result<Vec<Obstacle>> {
     }
     found.extend(first_boot(image)?);
     found.extend(seed(image, request));
-    let seed = Seed::of(image.boot, request)?;
-    found.extend(extras::in_the_way(&seed, request, system.cloud_init.is_some()));
+    if system.has_cloud_init() {
+        found.extend(extras::in_the_way(&Said::of(image, request)?, request));
+    }
     Ok(found)
 }
 
@@ -124,8 +125,16 @@ fn seed(image: &Image, request: &Request) -> Option<Obstacle> {
     if image.boot.is_none() {
         return Some(owner(format!("there is no boot partition for {files}"), "leave them out"));
     }
-    image.seen.findings.system.cloud_init.is_none().then(|| {
-        let remedy = "leave them out, or use an image with cloud-init in it";
-        owner(format!("cloud-init, which reads {files}, is not in the image"), remedy)
-    })
+    match &image.seen.findings.system.cloud_init {
+        None => {
+            let remedy = "leave them out, or use an image with cloud-init in it";
+            Some(owner(format!("cloud-init, which reads {files}, is not in the image"), remedy))
+        }
+        Some(cloud_init) if cloud_init.disabled => {
+            let remedy = "take `cloud-init=disabled` out of the kernel command line and /etc/cloud/cloud-init.disabled out of the root \
+                          partition, or leave them out";
+            Some(owner(format!("cloud-init, which reads {files}, is switched off in the image"), remedy))
+        }
+        Some(_) => None,
+    }
 }

@@ -275,13 +275,21 @@ fn what_the_owner_wants_is_put_in_once() {
     let value: serde_yaml::Value =
         serde_yaml::from_str(&(&row.root as &dyn Tree).text(file, TEXT).unwrap().unwrap()).unwrap();
     assert_eq!(value["ssh_authorized_keys"][0], KEY);
+    // Another one comes beside it.
+    let other = Request { keys: vec![KEY.replace("AIab", "AIcd")], ..request() };
+    let plan = planned(&row, &other).unwrap();
+    let row = edited(row, &plan);
+    let text = (&row.root as &dyn Tree).text(file, TEXT).unwrap().unwrap();
+    assert_eq!(text.matches("  - 'ssh-ed25519 ").count(), 2, "{text}");
+    assert_eq!(planned(&row, &Request { keys: wanted().keys, ..request() }).unwrap().steps, []);
 }
 
 /// What is on the boot partition, or comes there, can make nothing of what the owner wants.
 #[test]
 fn what_would_come_to_nothing_is_refused() {
     let refused = |row: &Row, request: &Request| -> String {
-        planned(row, request).unwrap_err().downcast::<Refusal>().unwrap().to_string()
+        let text = planned(row, request).unwrap_err().downcast::<Refusal>().unwrap().to_string();
+        text.split_whitespace().collect::<Vec<_>>().join(" ")
     };
     let with = |name, text: &str| Request { seed: vec![(name, text.into())], ..request() };
     let named = |request: Request| Request { hostname_from_serial: true, ..request };
@@ -291,18 +299,42 @@ fn what_would_come_to_nothing_is_refused() {
         (named(with("user-data", "#cloud-config\nhostname: a\n")), "`hostname` in user-data names each node the same"),
         (named(with("meta-data", "local-hostname: a\n")), "`local-hostname` in meta-data"),
         (keyed(with("user-data", "#cloud-config\nusers: [{name: me}]\n")), "does without that one"),
-        (keyed(with("user-data", "#cloud-config\nssh_authorized_keys: []\n")), "take the place of those of --ssh-key"),
+        (keyed(with("user-data", "#cloud-config\nusers: {bob: {}}\n")), "does without that one"),
+        (keyed(with("user-data", "#cloud-config\nusers: bob\n")), "does without that one"),
+        (
+            keyed(with("user-data", "#cloud-config\nssh_authorized_keys: []\n")),
+            "of two such lists cloud-init takes one alone",
+        ),
         (with("user-data", "#cloud-config\ngrowpart: {mode: auto}\n"), "cloud-init growpart"),
         (Request { config: Some(b"convert: false\n".to_vec()), ..request() }, "`convert: false`"),
     ] {
         let text = refused(&stock(), &request);
-        assert!(text.split_whitespace().collect::<Vec<_>>().join(" ").contains(sentence), "{sentence}: {text}");
+        assert!(text.contains(sentence), "{sentence}: {text}");
     }
     let mut there = stock();
     there.boot = there.boot.file("user-data", "#cloud-config\nhostname: a\n");
     assert!(refused(&there, &named(request())).contains("names each node the same"));
+    there.boot = there.boot.file("user-data", format!("#cloud-config\n# {}\nhostname: a\n", "x".repeat(20_000)));
+    assert!(refused(&there, &named(request())).contains("user-data is longer than 16 KiB"));
+    planned(&there, &request()).unwrap();
     // Another one takes its place.
     planned(&there, &named(with("user-data", "#cloud-config\nusers: [default]\n"))).unwrap();
+
+    for users in ["{default: {}, bob: {}}", "'bob, default'", "[bob, default]", "[{default: true}]"] {
+        planned(&stock(), &keyed(with("user-data", &format!("#cloud-config\nusers: {users}\n")))).unwrap();
+    }
+
+    let mut later = stock();
+    later.root = later.root.file("etc/cloud/cloud.cfg.d/99-x.cfg", "users: [bob]\n");
+    assert!(refused(&later, &keyed(request())).contains("`users` in /etc/cloud/cloud.cfg.d/99-x.cfg"));
+
+    // Where cloud-init does not run, it reads nothing; the key is for somebody who is there already, or for nobody.
+    let mut off = stock();
+    off.root = off.root.file("etc/cloud/cloud-init.disabled", "");
+    let text = refused(&off, &with("user-data", "#cloud-config\n"));
+    assert!(text.contains("switched off in the image"), "{text}");
+    let error = planned(&off, &keyed(request())).unwrap_err().to_string();
+    assert!(error.contains("nobody that --ssh-key could be for"), "{error}");
 
     let mut imager = bookworm();
     imager.boot = imager.boot.file("custom.toml", "x");
@@ -320,7 +352,7 @@ fn keys_without_cloud_init_are_for_the_first_user() {
     assert!(error.contains("nobody that --ssh-key could be for"), "{error}");
     let mut row = bookworm();
     let passwd = "root:x:0:0:root:/root:/bin/bash\nnobody:x:65534:65534:n:/:/bin/false\nsvc:x:1000:1000::/srv:/usr/sbin/nologin\npi:x:1000:1001:,,,:/home/pi:/bin/bash\n";
-    row.root = row.root.file("etc/passwd", passwd).file("home/pi/.ssh/authorized_keys", "ssh-rsa old\n");
+    row.root = row.root.file("etc/passwd", passwd).file("home/pi/.ssh/authorized_keys", "ssh-rsa old");
     let plan = planned(&row, &wanted).unwrap();
     let expected = Edit::File {
         path: "home/pi/.ssh/authorized_keys".to_owned(),
