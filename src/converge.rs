@@ -408,7 +408,14 @@ fn failed(plan: &Plan, seen: &Observation, machine: &Machine, failure: Failure) 
         let most = plan::MAX_ATTEMPTS;
         let next = if attempt < most { "The next boot tries again" } else { "burnonce does not try again" };
         let text = format!("{}: {:#}", failure.step, failure.error);
-        leave_notice(machine.root, seen, &format!("Attempt {attempt} of {most} to {what} failed. {text}.\n{next}."));
+        leave_notice(
+            machine.root,
+            seen,
+            &format!(
+                "Attempt {attempt} of {most} to {what} failed. {text}.\n{next}. Until then the node writes to the image as it would without \
+                 burnonce, and that stays in it:\nwhere a reset is to give back what was burned, burn the card again."
+            ),
+        );
     }
     failure.error.context(format!("could not {}", failure.step))
 }
