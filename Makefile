@@ -91,10 +91,17 @@ test: setup ## test everything, in virtual machines too
 	$(MAKE) lint deny deb
 	cargo test $(elevated) --locked --workspace --exclude burnonce-vm --exclude burnonce-crash
 	cargo test $(elevated) --locked --package burnonce-crash -- --nocapture
+	$(MAKE) --jobs=2 scenarios arm64-beside
+
+# The machines wait now and then, and the package for arm64 is made meanwhile.
+.PHONY: scenarios arm64-beside
+scenarios:
 	cargo test $(elevated) --locked --package burnonce-vm --lib --bins --test scenarios -- --test-threads=2 --nocapture
+arm64-beside:
+	nice $(MAKE) test-arm64
 
 .PHONY: test-arm64
-test-arm64: setup ## the package for arm64: cross-built, and installed under emulation (seven minutes)
+test-arm64: setup ## the package for arm64: cross-built, and installed under emulation
 	$(MAKE) --jobs=2 deb-arm64 root-arm64
 	cargo test $(elevated) --locked --test arm64
 
@@ -149,7 +156,7 @@ audit: $(filter target/%,$(cargo_deny)) ## look for known vulnerabilities in the
 	$(cargo_deny) check advisories
 
 target/tools/bin/cargo-deny:
-	cargo install cargo-deny@$(deny_version) --locked --root target/tools
+	cargo install cargo-deny@$(deny_version) --locked --debug --root target/tools
 
 .PHONY: clean
 clean: ## remove target/
