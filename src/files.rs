@@ -1,15 +1,40 @@
 //! Files that must be whole or not there, whenever the power goes.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use std::fs::{self, File, OpenOptions};
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
+use std::io::{Read, Write};
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 /// Where `path`, absolute as a node has it, is on the node whose root is at `root`.
 pub fn below(root: &Path, path: impl AsRef<Path>) -> PathBuf {
     let path = path.as_ref();
     root.join(path.strip_prefix("/").unwrap_or(path))
+}
+
+/// What a file holds that somebody named, `most` bytes of it at most. What a shell makes of `<(program)` is read, too; a pipe that nothing
+/// writes to is none, and would be waited for without end.
+///
+/// # Errors
+/// It is a directory, or a pipe without a writer; it cannot be read. The message names it.
+pub fn content(path: &Path, most: u64) -> Result<Vec<u8>> {
+    let reading = || format!("reading {}", path.display());
+    // Opening a pipe waits for a writer, but for one who says that he does not wait.
+    let unwaiting = OpenOptions::new().read(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(path);
+    let file = unwaiting.with_context(reading)?;
+    let kind = file.metadata().with_context(reading)?.file_type();
+    ensure!(!kind.is_dir(), "{} is a directory; name a file", path.display());
+    let flags = OFlag::from_bits_retain(fcntl(&file, FcntlArg::F_GETFL).with_context(reading)?);
+    fcntl(&file, FcntlArg::F_SETFL(flags & !OFlag::O_NONBLOCK)).with_context(reading)?;
+    let mut bytes = Vec::new();
+    file.take(most).read_to_end(&mut bytes).with_context(reading)?;
+    ensure!(
+        !(bytes.is_empty() && kind.is_fifo()),
+        "{} is no file, and nothing comes from it; name a file",
+        path.display()
+    );
+    Ok(bytes)
 }
 
 /// Writes `text` to `path` so that a power cut leaves the old file or the new one: temporary file, fsync, rename, fsync of
@@ -108,5 +133,21 @@ mod tests {
     fn a_file_that_cannot_be_written_is_named() {
         let error = format!("{:#}", replace(Path::new("/proc/burnonce"), "x").unwrap_err());
         assert!(error.contains("/proc/burnonce"), "{error}");
+    }
+
+    #[test]
+    fn a_pipe_is_read_and_one_without_a_writer_is_not_waited_for() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("pipe");
+        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let error = content(&path, 9).unwrap_err().to_string();
+        assert!(error.contains("/pipe is no file, and nothing comes from it"), "{error}");
+        let writer = OpenOptions::new().read(true).write(true).open(&path).unwrap();
+        (&writer).write_all(b"0123456789").unwrap();
+        assert_eq!(content(&path, 9).unwrap(), b"012345678");
+        let error = content(directory.path(), 9).unwrap_err().to_string();
+        assert!(error.contains("is a directory; name a file"), "{error}");
+        fs::write(directory.path().join("empty"), "").unwrap();
+        assert_eq!(content(&directory.path().join("empty"), 9).unwrap(), b"");
     }
 }

@@ -2,9 +2,9 @@
 //! been reset already.
 
 use crate::files;
-use anyhow::{Context, Result, bail};
-use std::fs::{self, File};
-use std::io::{ErrorKind, Read};
+use anyhow::{Result, bail};
+use std::fs;
+use std::io::ErrorKind;
 use std::path::Path;
 
 /// Its name on the boot partition (cloud-init's data source NoCloud).
@@ -15,15 +15,15 @@ const KEPT: &str = "user-data.bak";
 const HEADER: &str = "#cloud-config";
 /// The most that is read, bytes; more would be a mistake.
 const LONGEST: usize = 1 << 20;
+/// So many brackets may be open at once; nothing that is meant has ten.
+const DEEPEST: usize = 100;
 
 /// Reads the user-data in the file at `path` and checks it.
 ///
 /// # Errors
 /// It cannot be read, or is wrong; the message has the file's name, line and column where there is one.
 pub fn read(path: &Path) -> Result<String> {
-    let reading = || format!("reading {}", path.display());
-    let mut bytes = Vec::new();
-    File::open(path).with_context(reading)?.take(LONGEST as u64 + 1).read_to_end(&mut bytes).with_context(reading)?;
+    let bytes = files::content(path, LONGEST as u64 + 1)?;
     check(&bytes).map(str::to_owned).map_err(|wrong| anyhow::anyhow!("{}{wrong}", path.display()))
 }
 
@@ -50,6 +50,9 @@ fn check(bytes: &[u8]) -> Result<&str, String> {
             ":1:1: the first line is `{first}` and not `{HEADER}`; user-data of another kind cannot be checked: put it on the boot partition by hand"
         ));
     }
+    if let Some(line) = too_deep(text) {
+        return Err(format!(":{line}: {TOO_DEEP}"));
+    }
     match serde_yaml::from_str::<serde_yaml::Value>(text) {
         Ok(serde_yaml::Value::Mapping(_) | serde_yaml::Value::Null) => Ok(text),
         Ok(_) => Err(": no mapping: a cloud-config consists of keys with values, `key: value`".to_owned()),
@@ -62,6 +65,31 @@ fn check(bytes: &[u8]) -> Result<&str, String> {
             None => format!(": not YAML: {error}"),
         }),
     }
+}
+
+/// What is said of a text that [`too_deep`] stops at.
+pub(crate) const TOO_DEEP: &str =
+    "more than 100 brackets are open at once; that cannot be right: close them, or quote what is text";
+
+/// The line in which more than [`DEEPEST`] brackets of YAML are open at once, where there is one. The parser (`serde_yaml`, 0.9) takes no
+/// more than 128, but says so when it is through with all of the text, and with each bracket the next word takes longer: 400 KB of `[` take
+/// minutes. A bracket within a word is text. Pure.
+pub(crate) fn too_deep(text: &str) -> Option<usize> {
+    let (mut open, mut line, mut before) = (0usize, 1, b'\n');
+    for byte in text.bytes() {
+        match byte {
+            b'\n' => line += 1,
+            // YAML 1.1, 5.3: only behind these does a collection begin.
+            b'[' | b'{' if before.is_ascii_whitespace() || b"[{,:-?".contains(&before) => open += 1,
+            b']' | b'}' => open = open.saturating_sub(1),
+            _ => {}
+        }
+        if open > DEEPEST {
+            return Some(line);
+        }
+        before = byte;
+    }
+    None
 }
 
 /// Puts `text` on the boot partition mounted at `boot`, flushed; the one there before is kept as `user-data.bak`. Whether that was
@@ -97,6 +125,7 @@ mod tests {
             assert_eq!(check(text.as_bytes()), Ok(text));
         }
         let long = format!("#cloud-config\n# {}", "x".repeat(LONGEST));
+        let deep = format!("#cloud-config\na: 1\nb: {}", "[".repeat(400_000));
         for (text, expected) in [
             (b"".as_slice(), ":1:1: the first line is `` and not `#cloud-config`"),
             (b"#!/bin/sh\necho", ":1:1: the first line is `#!/bin/sh` and not"),
@@ -113,9 +142,24 @@ mod tests {
             (b"\x1f\x8b\x08\x00", ":1: not UTF-8 text; compressed"),
             (b"#cloud-config\na: \xff\n", ":2: not UTF-8"),
             (long.as_bytes(), ": longer than 1 MiB"),
+            (deep.as_bytes(), ":3: more than 100 brackets are open at once"),
         ] {
             let error = check(text).unwrap_err();
             assert!(error.contains(expected), "{:?}: {error}", String::from_utf8_lossy(text));
+        }
+    }
+
+    #[test]
+    fn brackets_in_a_text_are_not_counted() {
+        let text = "#cloud-config\na: |\n".to_owned() + &"  printf '\\033[1m\\e[0m'; [[ -n $a ]]\n".repeat(300);
+        assert_eq!(check(text.as_bytes()), Ok(text.as_str()));
+        for (text, expected) in [
+            ("[".repeat(100), None),
+            ("a\n".to_owned() + &"[{".repeat(51), Some(2)),
+            ("[ ".repeat(50) + &"] ".repeat(50) + &"[ ".repeat(60), None),
+            ("a: [ b, ".repeat(101), Some(1)),
+        ] {
+            assert_eq!(too_deep(&text), expected, "{text}");
         }
     }
 

@@ -12,6 +12,7 @@ pub mod boot;
 #[cfg(target_os = "linux")]
 mod card;
 pub mod check;
+mod full;
 pub mod output;
 pub mod package;
 pub mod packing;
@@ -213,7 +214,7 @@ fn bake(options: &Options) -> Result<()> {
     if plan.is_empty() && !replayed && options.in_place {
         return Ok(());
     }
-    let edited = edit(options, &mut source, seen, &plan)?;
+    let edited = edit(&mut source, seen, &plan).map_err(|error| told(options, &output, error))?;
     output.look(|| sound(options, &source, &edited))?;
     if output.packing() != Packing::None {
         let packing = Progress::new(&format!("packing {}", escaped(target)), source.length);
@@ -269,16 +270,23 @@ fn in_order(options: &Options, source: &Source) -> Result<(Inspection, bool)> {
 }
 
 /// Carries the plan out on the copy. The place of its root can be another one then.
-fn edit(options: &Options, source: &mut Source, mut seen: Inspection, plan: &Plan) -> Result<Inspection> {
+fn edit(source: &mut Source, mut seen: Inspection, plan: &Plan) -> Result<Inspection> {
     if let Some(by) = plan.grow {
         seen.table =
             room::grow(&source.file, &check::path_for_programs(&source.file)?, &seen.table, seen.root.partition, by)?;
         source.length = Bytes(source.file.metadata().context("looking at the copy")?.len());
     }
-    apply::apply(&source.file, &seen, plan, now()).with_context(|| {
-        format!("{} cannot be edited; where it is damaged, download it again", options.image.display())
-    })?;
+    apply::apply(&source.file, &seen, plan, now())?;
     Ok(seen)
+}
+
+/// What it means that the copy cannot be edited: where there is no room for it any more, nothing is wrong with the image.
+fn told(options: &Options, output: &Output, error: anyhow::Error) -> anyhow::Error {
+    match full::error(&error) {
+        Some(full) => output.failed(full),
+        None => error
+            .context(format!("{} cannot be edited; where it is damaged, download it again", options.image.display())),
+    }
 }
 
 /// Makes sure of what came of it, also where nothing was to be done: what is given out as ready is sound.

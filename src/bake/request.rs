@@ -1,5 +1,8 @@
 //! What the owner named on the command line: read, and checked before anything is written.
 
+mod keys;
+mod network;
+
 use super::Options;
 use super::package::{self, Entry, Installed, Kind, Package};
 use super::plan::{AgentFile, AgentKind, Payload, Request};
@@ -7,7 +10,7 @@ use crate::inspect::system::PACKAGES;
 use crate::inspect::tree::Tree;
 use crate::inspect::{Inspection, path_of};
 use crate::units::Bytes;
-use crate::{config, user_data};
+use crate::{config, files, user_data};
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use serde_yaml::Value;
 use std::fs::File;
@@ -16,22 +19,10 @@ use std::path::Path;
 
 /// The longest file that is put in as it is, in bytes.
 const LONGEST: u64 = 1 << 20;
-/// The longest package, in bytes: all that are taken are in memory at once. burnonce's own and what it needs have 1 MiB or so.
+/// The longest package, in bytes: all that are put in are in memory at once. burnonce's own and what it needs have 1 MiB or so.
 const LONGEST_PACKAGE: u64 = 32 << 20;
 /// What a file takes at least in a file system, in bytes: ext4's block.
 const BLOCK: u64 = 4096;
-/// Types of public keys (sshd(8), "AUTHORIZED_KEYS FILE FORMAT").
-const KEY_TYPES: [&str; 8] = [
-    "ssh-ed25519",
-    "ssh-rsa",
-    "ecdsa-sha2-nistp256",
-    "ecdsa-sha2-nistp384",
-    "ecdsa-sha2-nistp521",
-    "sk-ssh-ed25519@openssh.com",
-    "sk-ecdsa-sha2-nistp256@openssh.com",
-    "ssh-dss",
-];
-
 /// Reads the files that `options` name, but for the packages.
 ///
 /// # Errors
@@ -59,7 +50,7 @@ pub fn read(options: &Options) -> Result<Request> {
         request.seed.push(("meta-data", mapping(path)?.0));
     }
     for path in &options.ssh_keys {
-        request.keys.extend(keys(path)?);
+        request.keys.extend(keys::keys(&bytes(path, LONGEST)?, &path.display().to_string())?);
     }
     Ok(request)
 }
@@ -106,7 +97,7 @@ pub fn packages(options: &Options, seen: &Inspection, root: &dyn Tree, request: 
             name: package.name().to_owned(),
             version: package.version().to_string(),
             file_name: package.file_name(),
-            content: all(package.content()?, package.path(), LONGEST_PACKAGE)?,
+            content: package_content(package.content()?, package.path())?,
             unpacked: Bytes(unpacked),
         });
     }
@@ -144,13 +135,21 @@ fn agent_file(entry: Entry<'_>) -> Result<Option<AgentFile>> {
 }
 
 fn bytes(path: &Path, most: u64) -> Result<Vec<u8>> {
-    all(File::open(path).with_context(|| format!("reading {}", path.display()))?, path, most)
+    let bytes = files::content(path, most + 1)?;
+    ensure!(bytes.len() as u64 <= most, "{} is longer than {}; that cannot be right", path.display(), Bytes(most));
+    Ok(bytes)
 }
 
-fn all(file: File, path: &Path, most: u64) -> Result<Vec<u8>> {
+fn package_content(file: File, path: &Path) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    file.take(most + 1).read_to_end(&mut bytes).with_context(|| format!("reading {}", path.display()))?;
-    ensure!(bytes.len() as u64 <= most, "{} is longer than {} MiB; that cannot be right", path.display(), most >> 20);
+    file.take(LONGEST_PACKAGE + 1).read_to_end(&mut bytes).with_context(|| format!("reading {}", path.display()))?;
+    ensure!(
+        bytes.len() as u64 <= LONGEST_PACKAGE,
+        "{} has more than {}, and no longer package is taken, for all that are put in are in memory at once; \
+         install it in a chroot of the image, or on the node",
+        path.display(),
+        Bytes(LONGEST_PACKAGE)
+    );
     Ok(bytes)
 }
 
@@ -159,54 +158,21 @@ fn mapping(path: &Path) -> Result<(Vec<u8>, Value)> {
     let content = bytes(path, LONGEST)?;
     let shown = path.display();
     let text = std::str::from_utf8(&content).with_context(|| format!("{shown} is not UTF-8 text"))?;
-    let value: Value = serde_yaml::from_str(text).map_err(|error| anyhow!("{shown} is not YAML: {error}"))?;
+    if let Some(line) = user_data::too_deep(text) {
+        bail!("{shown}:{line}: {}", user_data::TOO_DEEP);
+    }
+    let is_no_yaml = |error| anyhow!("{shown} is not YAML: {error}");
+    let mut value: Value = serde_yaml::from_str(text).map_err(is_no_yaml)?;
+    value.apply_merge().map_err(is_no_yaml)?;
     ensure!(value.is_mapping(), "{shown} is no mapping: it is to consist of keys with values, `key: value`");
     Ok((content, value))
 }
 
-/// cloud-init's network configuration, of version 1 or 2 (its documentation, "Network configuration").
+/// cloud-init's network configuration.
 fn network_config(path: &Path) -> Result<Vec<u8>> {
     let (content, value) = mapping(path)?;
-    let inner = value.get("network").unwrap_or(&value);
-    match inner.get("version").and_then(Value::as_i64) {
-        Some(1 | 2) => Ok(content),
-        Some(other) => bail!("{}: `version: {other}`: cloud-init knows 1 and 2", path.display()),
-        None if inner.get("config").and_then(Value::as_str) == Some("disabled") => Ok(content),
-        None => bail!("{} has no `version:`; write `version: 2` at its beginning", path.display()),
-    }
-}
-
-/// The public keys in a file, one on each line.
-fn keys(path: &Path) -> Result<Vec<String>> {
-    let shown = path.display();
-    let content = bytes(path, LONGEST)?;
-    let text = std::str::from_utf8(&content).with_context(|| format!("{shown} is no public key"))?;
-    ensure!(
-        !text.contains("PRIVATE KEY"),
-        "{shown} is a private key, which no image may hold; name the public one, {shown}.pub"
-    );
-    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
-    let found: Vec<String> = lines.map(str::to_owned).collect();
-    ensure!(!found.is_empty(), "{shown} holds no key");
-    for line in &found {
-        ensure!(
-            is_key(line),
-            "{shown}: `{line}` is no public SSH key; it begins with its type, as `ssh-ed25519 AAAA…`"
-        );
-    }
-    Ok(found)
-}
-
-fn is_key(line: &str) -> bool {
-    let mut words = line.split_whitespace();
-    let is_known = words.next().is_some_and(|kind| KEY_TYPES.contains(&kind));
-    // Base64 of a length of four bytes, of which two at least are zero.
-    let is_data = |data: &str| {
-        data.len() > 40
-            && data.starts_with("AAAA")
-            && data.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'='))
-    };
-    is_known && words.next().is_some_and(is_data) && !line.chars().any(char::is_control)
+    network::check(&value).map_err(|wrong| anyhow!("{}: {wrong}", path.display()))?;
+    Ok(content)
 }
 
 #[cfg(test)]
@@ -222,16 +188,15 @@ mod tests {
     }
 
     #[test]
-    fn a_network_config_has_a_version() {
+    fn a_file_for_cloud_init_is_a_mapping() {
         let directory = tempfile::tempdir().unwrap();
         for (content, wanted) in [
             ("version: 2\nethernets: {}\n", ""),
-            ("network:\n  version: 1\n  config: []\n", ""),
-            ("network: {config: disabled}\n", ""),
-            ("ethernets: {}\n", "has no `version:`"),
-            ("version: 3\n", "knows 1 and 2"),
+            ("x: &a {b: c}\nversion: 2\n", "given: `x:` is none of the sections"),
+            ("version: 2\n<<: {bridges: {}}\n", ""),
             ("- a\n", "is no mapping"),
             ("a: b: c\n", "is not YAML"),
+            (&"[".repeat(400_000), "given:1: more than 100 brackets"),
         ] {
             match network_config(&file(&directory, content)) {
                 Ok(found) => assert!(wanted.is_empty() && found == content.as_bytes(), "{content}"),
@@ -241,18 +206,13 @@ mod tests {
     }
 
     #[test]
-    fn a_public_key_is_told_from_what_is_none() {
+    fn what_is_too_long_is_told_with_the_limit() {
         let directory = tempfile::tempdir().unwrap();
-        let key = format!("ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI{} me@laptop", "b".repeat(43));
-        assert_eq!(keys(&file(&directory, &format!("# mine\n\n{key}\n"))).unwrap(), std::slice::from_ref(&key));
-        for (content, wanted) in [
-            ("-----BEGIN OPENSSH PRIVATE KEY-----\n", "given.pub"),
-            ("\n", "holds no key"),
-            ("hello\n", "is no public SSH key"),
-            ("ssh-ed25519 short\n", "is no public SSH key"),
-        ] {
-            let error = keys(&file(&directory, content)).unwrap_err().to_string();
-            assert!(error.contains(wanted), "{error}");
-        }
+        let path = directory.path().join("big.deb");
+        File::create(&path).unwrap().set_len(LONGEST_PACKAGE + 1).unwrap();
+        let error = package_content(File::open(&path).unwrap(), &path).unwrap_err().to_string();
+        assert!(error.contains("big.deb has more than 32 MiB") && error.contains("in memory"), "{error}");
+        let error = bytes(&path, LONGEST).unwrap_err().to_string();
+        assert!(error.contains("big.deb is longer than 1 MiB"), "{error}");
     }
 }

@@ -6,17 +6,20 @@
 
 use super::{Owner, Superblock};
 use crate::units::Bytes;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use e2fsprogs_sys as sys;
-use std::ffi::{CStr, CString, c_char, c_int, c_long, c_void};
-use std::fmt;
+use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::io::{self, Read};
 use std::marker::PhantomData;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Once;
 
+use error::check;
+pub(crate) use error::{Failed, UnknownFeature};
+
 pub(crate) mod edit;
+mod error;
 pub(crate) mod fit;
 
 #[cfg(not(target_endian = "little"))]
@@ -173,18 +176,6 @@ fn owner(fs: &Filesystem) -> Result<Owner> {
     names.truncate(NAMES_KEPT);
     Ok(Owner::Files { names })
 }
-
-/// A file system has a feature that this libext2fs does not know.
-#[derive(Debug)]
-pub(crate) struct UnknownFeature;
-
-impl fmt::Display for UnknownFeature {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("it has a feature that libext2fs does not know")
-    }
-}
-
-impl std::error::Error for UnknownFeature {}
 
 /// An ext2, ext3 or ext4 opened for reading.
 pub(crate) struct Filesystem(sys::ext2_filsys);
@@ -403,14 +394,4 @@ fn beginning(offset: u64) -> Result<CString> {
 /// A number of the superblock.
 fn u32_at(bytes: &[u8; SUPERBLOCK_SIZE], at: usize) -> u32 {
     u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
-}
-
-/// A code of libext2fs as a result.
-fn check(code: c_long) -> Result<()> {
-    if code == 0 {
-        return Ok(());
-    }
-    // SAFETY: the text is a static or thread-unrelated C string that outlives this line; it is copied at once.
-    let text = unsafe { CStr::from_ptr(sys::error_message(code)) };
-    bail!("{}", text.to_string_lossy())
 }

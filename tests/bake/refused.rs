@@ -252,6 +252,40 @@ fn a_full_disk_leaves_nothing() {
     }
 }
 
+/// It is full when the copy is complete, and is edited.
+#[test]
+fn a_disk_that_becomes_full_while_the_copy_is_edited() {
+    use std::os::unix::fs::MetadataExt;
+    let given = given(&rows::armbian());
+    let copy = given.directory.path().join("copy.img");
+    said("cp", &["--sparse=always", text(&given.image), text(&copy)], b"");
+    let used = fs::metadata(&copy).unwrap().blocks() * 512;
+    let (directory, out) = (given.output.path(), given.out());
+    let mut full = 0;
+    // So much more than the copy takes, and the file's own bookkeeping.
+    for (more, arguments) in [(16, &[][..]), (64, &[]), (160, &[]), (240, &["--grow", "200MiB"]), (4 << 10, &[])] {
+        let script = format!(
+            "mount -t tmpfs -o size={} none '{}' && \"$@\"; code=$?; ls -A '{}'; exit $code",
+            used + (more << 10),
+            text(directory),
+            text(directory)
+        );
+        // Only root mounts, or one who is root in a namespace of his own.
+        let mine = if nix::unistd::geteuid().is_root() { "--mount" } else { "-Urm" };
+        let before = [mine, "--", "sh", "-c", &script, "sh"];
+        let ran = run_by("unshare", &before, &given, &[&[text(&given.image), "-o", &out], arguments].concat());
+        if ran.code == 0 {
+            continue;
+        }
+        full += 1;
+        assert_eq!(ran.out.lines().last().filter(|line| line.contains("out.img")), None, "{}", ran.out);
+        let said_by = ran.gave_up(1);
+        assert!(said_by.contains("there is no room for") && said_by.contains("out.img"), "{more}: {said_by}");
+        assert!(said_by.contains("name a place with more") && !said_by.contains("download"), "{more}: {said_by}");
+    }
+    assert!((2..5).contains(&full), "{full}");
+}
+
 #[test]
 fn an_image_that_may_not_be_read() {
     let given = given(&rows::armbian());

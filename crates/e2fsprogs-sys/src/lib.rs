@@ -345,6 +345,8 @@ unsafe extern "C" {
 
 /// Code of [`ext2fs_link`] and its like: there is no room in the directory's blocks.
 pub const EXT2_ET_DIR_NO_SPACE: errcode_t = 2_133_571_366;
+/// Code of a channel that wrote a block in part.
+pub const EXT2_ET_SHORT_WRITE: errcode_t = 2_133_571_365;
 /// Code of [`ext2fs_lookup`] for a name that is not there.
 pub const EXT2_ET_FILE_NOT_FOUND: errcode_t = 2_133_571_404;
 /// Codes of [`ext2fs_open2`] for a feature that the library does not know.
