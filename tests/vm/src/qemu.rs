@@ -67,7 +67,7 @@ const PI_WORDS: &str = "net.ifnames=0 mitigations=off cryptomgr.notests nokaslr 
     systemd.watchdog_device=/dev/none console=ttyS1,115200";
 
 /// QEMU's Pi always has its four CPUs. With a thread for each, every invalidation of their TLBs waits until all of them have
-/// stopped, and on a machine with two cores a boot takes three times as long. So there is one thread, and Linux uses one CPU.
+/// stopped, and on a machine with two cores a boot takes more than twice as long. So there is one thread, and Linux uses one CPU.
 const PI_ACCELERATOR: &str = "tcg,thread=single,tb-size=512";
 
 /// Without the controllers that nothing is attached to, udev has fewer modules to load.

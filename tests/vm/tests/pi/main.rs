@@ -1,9 +1,11 @@
 //! A Raspberry Pi 3, emulated by QEMU: an image like Raspberry Pi OS', baked by a user without any rights and burned by `dd`. It
-//! takes half an hour, needs root, burnonce's package (`make deb`) and that for arm64 (`make deb ARCH=arm64`):
+//! takes twenty minutes, needs root, burnonce's package (`make deb`) and that for arm64 (`make deb ARCH=arm64`):
 //!
 //! ```text
 //! sudo cargo test -p burnonce-vm --test pi -- --nocapture
 //! ```
+
+use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
 use burnonce_vm::card::SECTOR;
@@ -65,7 +67,7 @@ fn grows(bed: &Bed, stock: &Image) -> Result<()> {
 /// The image with burnonce, overlayroot and what that needs, for its first boot to install, and with a key.
 fn baked(bed: &Bed, stock: &Image) -> Result<Image> {
     let key = image::login_key().with_extension("pub").canonicalize()?;
-    let [this, needed] = [image::package_for_arm64()?, stock.debs()].map(std::path::PathBuf::into_os_string);
+    let [this, needed] = [image::package_for_arm64()?, stock.debs()].map(PathBuf::into_os_string);
     let options = ["--deb".into(), this, "--deb".into(), needed, "--ssh-key".into(), key.into_os_string()];
     let image = bake(bed, stock, &options)?;
     let (before, after) = (stock.as_card(), image.as_card());
