@@ -60,8 +60,8 @@ const MACHINE_WORDS: &str = "net.ifnames=0 no_timer_check tsc=reliable mitigatio
 
 /// The same for the Pi, where the console that is named last is the one that systemd writes to: the scenarios read it. It has one
 /// CPU (see [`PI_ACCELERATOR`]), and is so slow that systemd's patience with devices and services would end. Its watchdog resets
-/// the machine when it is started and not when its time is up; systemd starts one before it unmounts the last file systems, and
-/// must not find this one. The kernel's own restart goes by the same circuit, and works.
+/// the machine when it is started and not when its time is up (QEMU: `hw/misc/bcm2835_powermgt.c`); systemd starts one before it
+/// unmounts the last file systems, and must not find this one. The kernel's own restart goes by the same circuit, and works.
 const PI_WORDS: &str = "net.ifnames=0 mitigations=off cryptomgr.notests nokaslr audit=0 lsm=lockdown init_on_alloc=0 \
     maxcpus=1 systemd.default_device_timeout_sec=900 systemd.default_timeout_start_sec=900 \
     systemd.watchdog_device=/dev/none console=ttyS1,115200";
@@ -108,17 +108,17 @@ impl Machine {
     /// The console is the mini UART, QEMU's second: as on a Pi 3, whose first is wired to Bluetooth. The network is an adapter on
     /// USB, as a Pi 3's is.
     fn pi(&self, qemu: &mut Command, card: &Path, firmware: &Firmware) -> Result<()> {
+        let plain = self.other_drives.is_empty() && self.faults.is_empty() && self.write_log.is_none();
         ensure!(
-            self.other_drives.is_empty() && self.clock.is_none(),
-            "the emulated Pi has neither other drives nor a clock that could be set: leave them out"
+            plain && !self.write_protected && self.clock.is_none(),
+            "the emulated Pi has one sound card that can be written, and no clock that could be set: leave the rest out"
         );
         let device_tree = firmware.device_tree.as_ref().context("a Pi does not boot without a device tree")?;
         qemu.args(["-serial", "null", "-serial", "stdio", "-machine", "raspi3b", "-accel", PI_ACCELERATOR]);
         qemu.arg("-dtb").arg(device_tree);
         // Of each byte that is read the emulated card asks all layers whether there is a card in it, so there is no more than one.
-        let card = self.wrap(file(card, self.write_protected)).to_string().replace(',', ",,");
-        let lock = if self.write_protected { "on" } else { "off" };
-        qemu.args(["-drive", &format!("if=sd,read-only={lock},file=json:{card}")]);
+        let card = file(card, false).to_string().replace(',', ",,");
+        qemu.args(["-drive", &format!("if=sd,file=json:{card}")]);
         qemu.args(["-device", "usb-net,netdev=net"]);
         Ok(())
     }
