@@ -105,6 +105,12 @@ test-arm64: setup ## the package for arm64: cross-built, and installed under emu
 	$(MAKE) --jobs=2 deb-arm64 root-arm64
 	cargo test $(elevated) --locked --test arm64
 
+.PHONY: test-pi
+test-pi: setup ## a Raspberry Pi 3 in QEMU: an image is baked, burned, converted and reset (twenty minutes)
+	$(MAKE) deb
+	$(MAKE) deb ARCH=arm64
+	cargo test $(elevated) --locked --package burnonce-vm --test pi -- --nocapture
+
 .PHONY: test-long
 test-long: setup ## the scenarios that take an hour: lists of faults, hundreds of power cuts
 	$(MAKE) deb

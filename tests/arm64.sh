@@ -14,11 +14,9 @@ export PATH=/usr/sbin:/usr/bin:/sbin:/bin
 
 SUITE=bookworm
 MIRROR=http://deb.debian.org/debian
-EMULATOR=/usr/bin/qemu-aarch64-static
 # Beside what is essential: apt, and what the package depends on.
 PACKAGES=(usr-is-merged apt busybox e2fsprogs initramfs-tools overlayroot)
 WITHOUT=('/usr/share/doc/*' '/usr/share/man/*' '/usr/share/locale/*')
-BINFMT=/proc/sys/fs/binfmt_misc
 
 say() { printf 'arm64: [%3ds] %s\n' "$SECONDS" "$*" >&2; }
 die() { printf 'arm64: %s\n' "$*" >&2 && exit 1; }
@@ -30,7 +28,7 @@ case "${1:-} $#" in
 *) die "usage: tests/arm64.sh prepare | run DEB DIRECTORY SCRIPT" ;;
 esac
 [ "$(id -u)" = 0 ] || die "a chroot needs root: run this with sudo"
-for tool in mmdebstrap dpkg flock unshare "$EMULATOR"; do
+for tool in mmdebstrap dpkg flock unshare; do
     command -v "$tool" >/dev/null || die "$tool is not installed: run tests/setup.sh"
 done
 
@@ -52,23 +50,10 @@ if [ -z "${ARM64_WORK:-}" ]; then
 fi
 
 work=$ARM64_WORK
-handler=
-trap '[ -z "$handler" ] || echo -1 >"$handler"' EXIT
+# shellcheck source=tests/emulate.sh
+. "$(dirname "${BASH_SOURCE[0]}")/emulate.sh"
+trap end_emulation EXIT
 trap 'exit 130' INT TERM
-
-# emulate: has the kernel run programs for arm64 by the emulator, until this script ends. The kernel opens the emulator now
-# (F), so that a chroot need not have it. What is registered later comes before what this machine may have for them.
-emulate() {
-    [ "$(uname -m)" != aarch64 ] || return 0
-    local name=burnonce-arm64-$$ e_machine='\xb7\x00' any='\xff'
-    mount -t binfmt_misc binfmt_misc "$BINFMT" 2>/dev/null ||
-        die "this kernel has no binfmt_misc, or does not let this container have it: a Debian for arm64 cannot run here. \
-Load the module binfmt_misc, or run the container privileged."
-    printf '%s' ":$name:M::\\x7fELF\\x02\\x01\\x01\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x02\\x00$e_machine:\
-$any$any$any$any$any$any$any\\x00$any$any$any$any$any$any$any$any\\xfe$any$any$any:$EMULATOR:F" >"$BINFMT/register" ||
-        die "binfmt_misc takes no program here: a Debian for arm64 cannot run. Where this is a container, run it privileged."
-    handler=$BINFMT/$name
-}
 
 # mount_system ROOT: what programs expect, beside the root itself.
 mount_system() {

@@ -21,7 +21,7 @@ PACKAGES=(
     # emulated nodes
     openssh-client
 )
-EMULATOR=(qemu-system-x86 qemu-utils)
+EMULATOR=(qemu-system-x86 qemu-system-arm qemu-utils)
 
 say() { printf 'setup: %s\n' "$*" >&2; }
 die() { say "$*" && exit 1; }

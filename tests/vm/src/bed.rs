@@ -11,6 +11,9 @@ use crate::host;
 use crate::image::Image;
 use crate::node::Node;
 
+/// What boots, where its name does not end as an image's.
+const BOOTED: [&str; 2] = ["vmlinuz", "initramfs8"];
+
 /// What a scenario works with.
 pub struct Bed {
     dir: PathBuf,
@@ -94,7 +97,9 @@ impl Bed {
             let path = entry?.path();
             if path.is_dir() {
                 Bed { dir: path }.remove_cards()?;
-            } else if path.extension().is_some_and(|extension| extension == "img") || path.ends_with("vmlinuz") {
+            } else if path.extension().is_some_and(|extension| extension == "img")
+                || BOOTED.iter().any(|name| path.ends_with(name))
+            {
                 std::fs::remove_file(&path).with_context(|| format!("removing {}", path.display()))?;
             }
         }

@@ -5,6 +5,8 @@ use std::process::{Command, Output, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
 
+use crate::board::Board;
+
 /// Programs without which no scenario can run; `tests/setup.sh` installs them.
 const TOOLS: &[&str] = &[
     "qemu-system-x86_64",
@@ -29,6 +31,13 @@ pub fn require() -> Result<()> {
     for tool in TOOLS {
         ensure!(find(tool).is_some(), "{tool} is not installed: run tests/setup.sh");
     }
+    Ok(())
+}
+
+/// Fails where this machine cannot emulate the board.
+pub fn require_emulator(board: Board) -> Result<()> {
+    let emulator = board.emulator();
+    ensure!(find(emulator).is_some(), "{emulator} is not installed: run tests/setup.sh");
     Ok(())
 }
 

@@ -50,8 +50,8 @@ impl Recipe {
 
     /// Makes the image, or finds it in the cache. Progress goes to stderr.
     pub fn make(self) -> Result<Image> {
-        let mut command = Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("image.sh"));
-        command.env("BURNONCE_CACHE", host::cache()).env_remove("PKG");
+        let mut command = recipe("image.sh");
+        command.env_remove("PKG");
         command.args(["--table", if self.gpt { "gpt" } else { "mbr" }]);
         if !self.no_package {
             command.arg("--pkg").arg(package()?);
@@ -62,18 +62,21 @@ impl Recipe {
         if self.stale_initramfs {
             command.arg("--stale-initramfs");
         }
-        let output = command
-            .stdin(Stdio::null())
-            .stderr(Stdio::inherit())
-            .output()
-            .with_context(|| format!("starting {command:?}"))?;
-        ensure!(output.status.success(), "making the image failed ({}): {command:?}", output.status);
-        let path = PathBuf::from(String::from_utf8(output.stdout)?.trim());
-        Ok(Image { path })
+        made_by(&mut command)
     }
 }
 
 impl Image {
+    /// The image for a Raspberry Pi, made by `pi.sh` or found in the cache. Neither overlayroot nor burnonce is in it.
+    pub fn raspberry_pi() -> Result<Image> {
+        made_by(&mut recipe("pi.sh"))
+    }
+
+    /// The directory with the packages that `pi.sh` leaves beside the image: overlayroot, and what it needs.
+    pub fn debs(&self) -> PathBuf {
+        self.path.with_extension("debs")
+    }
+
     /// The image seen as a card, to look into it.
     pub fn as_card(&self) -> Card {
         Card { path: self.path.clone() }
@@ -89,6 +92,24 @@ impl Image {
     }
 }
 
+/// One of the scripts that make images.
+fn recipe(name: &str) -> Command {
+    let mut command = Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join(name));
+    command.env("BURNONCE_CACHE", host::cache());
+    command
+}
+
+/// Runs it; its one line on stdout is the image's path, and its progress goes to stderr.
+fn made_by(recipe: &mut Command) -> Result<Image> {
+    let output = recipe
+        .stdin(Stdio::null())
+        .stderr(Stdio::inherit())
+        .output()
+        .with_context(|| format!("starting {recipe:?}"))?;
+    ensure!(output.status.success(), "making the image failed ({}): {recipe:?}", output.status);
+    Ok(Image { path: PathBuf::from(String::from_utf8(output.stdout)?.trim()) })
+}
+
 /// burnonce's package: `BURNONCE_DEB`, or what `make deb` builds.
 pub fn package() -> Result<PathBuf> {
     let path = std::env::var_os("BURNONCE_DEB").map_or_else(|| host::target().join("deb/burnonce.deb"), PathBuf::from);
@@ -97,7 +118,19 @@ pub fn package() -> Result<PathBuf> {
     })
 }
 
-/// The key that cloud-init lets in.
+/// burnonce's package for arm64, as `make deb ARCH=arm64` leaves it: it keeps one version.
+pub fn package_for_arm64() -> Result<PathBuf> {
+    let directory = host::target().join("deb");
+    let entries = std::fs::read_dir(&directory)
+        .with_context(|| format!("there is no {}: run 'make deb ARCH=arm64'", directory.display()))?;
+    let paths = entries.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
+    let found = paths.into_iter().find(|path| path.to_string_lossy().ends_with("_arm64.deb"));
+    let path = found
+        .with_context(|| format!("no package in {} is for arm64: run 'make deb ARCH=arm64'", directory.display()))?;
+    Ok(path.canonicalize()?)
+}
+
+/// The key that may log in.
 pub fn login_key() -> PathBuf {
     host::cache().join("id_ed25519")
 }

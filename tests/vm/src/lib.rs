@@ -5,7 +5,9 @@
 //! What a node leaves behind (every boot's console and QEMU's command line, the card of a failed scenario) is under
 //! `target/vm-logs/NAME/`; images are cached in `target/vm-cache`, or where `BURNONCE_CACHE` says.
 
+pub mod bake;
 pub mod bed;
+pub mod board;
 pub mod card;
 pub mod checks;
 pub mod console;
@@ -23,7 +25,9 @@ pub mod swaps;
 pub mod tree;
 pub mod writes;
 
+pub use bake::bake;
 pub use bed::{Bed, scenario};
+pub use board::Board;
 pub use card::Card;
 pub use image::{Image, Recipe};
 pub use node::Node;

@@ -9,13 +9,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
+use crate::board::Board;
 use crate::card::Card;
 use crate::console::Console;
 use crate::qemu::{Firmware, Machine};
 use crate::{cpio, host, image};
 
-/// A boot under emulation takes half a minute on an idle machine; this is for a busy one.
-pub const BOOT: Duration = Duration::from_secs(300);
 const STEP: Duration = Duration::from_millis(300);
 
 /// A card and the machine that it is in.
@@ -34,6 +33,7 @@ struct Power {
     qemu: Child,
     console: Console,
     port: u16,
+    since: Instant,
 }
 
 /// Why a node went off.
@@ -72,16 +72,17 @@ impl Node {
         if let Some(log) = &self.machine.write_log {
             fs::File::create(log).with_context(|| format!("making {}", log.display()))?;
         }
-        let mut command = self.machine.command(&self.card.path, &firmware, port);
+        let mut command = self.machine.command(&self.card.path, &firmware, port)?;
         fs::write(self.boot_file("qemu"), format!("{command:?}\n"))?;
         if self.echo {
             println!("\n=== power-on {} ===", self.boots);
         }
         let errors = fs::File::create(self.boot_file("qemu-errors"))?;
-        let mut qemu = command.stdout(Stdio::piped()).stderr(errors).spawn().context("starting qemu-system-x86_64")?;
+        let mut qemu =
+            command.stdout(Stdio::piped()).stderr(errors).spawn().with_context(|| format!("starting {command:?}"))?;
         let output = qemu.stdout.take().expect("it is piped");
         let console = Console::capture(output, &self.boot_file("console"), self.echo)?;
-        self.power = Some(Power { qemu, console, port });
+        self.power = Some(Power { qemu, console, port, since: Instant::now() });
         Ok(())
     }
 
@@ -101,12 +102,25 @@ impl Node {
             Ok(file)
         };
         let command_line = String::from_utf8(self.card.read_boot("cmdline.txt")?).context("reading cmdline.txt")?;
-        let (kernel, initramfs) = (copy("vmlinuz", &[])?, copy("initrd.img", &self.machine.instead)?);
-        Ok(Firmware { kernel, initramfs, command_line })
+        let board = self.machine.board;
+        let (kernel, initramfs) = (copy(board.kernel(), &[])?, copy(board.initramfs(), &self.machine.instead)?);
+        let device_tree = board.device_tree().map(|name| copy(name, &[])).transpose()?;
+        Ok(Firmware { kernel, initramfs, device_tree, command_line })
     }
 
     fn boot_file(&self, kind: &str) -> PathBuf {
         self.logs.join(format!("boot-{}.{kind}.log", self.boots))
+    }
+
+    /// Adds to `times.log` how long ago the node was switched on.
+    fn note(&self, what: &str) -> Result<()> {
+        let line = format!("boot {}: {} s {what}\n", self.boots, self.power()?.since.elapsed().as_secs());
+        if self.machine.board == Board::Pi3 {
+            print!("vm: {line}");
+        }
+        let path = self.logs.join("times.log");
+        let mut file = fs::OpenOptions::new().create(true).append(true).open(&path)?;
+        file.write_all(line.as_bytes()).with_context(|| format!("writing {}", path.display()))
     }
 
     fn power(&self) -> Result<&Power> {
@@ -126,12 +140,12 @@ impl Node {
 
     /// The console's first line with `pattern` in the present boot.
     pub fn wait_for(&self, pattern: &str) -> Result<String> {
-        self.console()?.wait_for(pattern, BOOT)
+        self.console()?.wait_for(pattern, self.machine.board.patience())
     }
 
     /// Waits until the node goes off by itself, and says why.
     pub fn wait_off(&mut self) -> Result<End> {
-        let deadline = Instant::now() + BOOT;
+        let deadline = Instant::now() + self.machine.board.patience();
         loop {
             if let Some(end) = self.gone()? {
                 return Ok(end);
@@ -151,6 +165,7 @@ impl Node {
         power.console.finish();
         let (rebooted, off) = (power.console.has("reboot: Restarting"), power.console.has("reboot: Power down"));
         let tail = power.console.tail();
+        self.note("until it went off")?;
         self.power = None;
         match (status.success(), rebooted, off) {
             (true, true, _) => Ok(Some(End::Reboot)),
@@ -163,17 +178,17 @@ impl Node {
     }
 
     /// Switches it on, and on again after each of its own reboots, until a boot gets to the end: SSH answers and
-    /// cloud-init is done. Returns how many power-ons that took, which may be `most`.
+    /// cloud-init, where the image has it, is done. Returns how many power-ons that took, which may be `most`.
     pub fn settle(&mut self, most: u32) -> Result<u32> {
         let before = self.boots;
         self.power_on()?;
-        let mut deadline = Instant::now() + BOOT;
+        let mut deadline = Instant::now() + self.machine.board.patience();
         // Trying before sshd runs would only leave connections hanging.
         while !self.console()?.has("OpenBSD Secure Shell server") || !self.answers() {
             match self.gone()? {
                 Some(End::Reboot) if self.boots - before < most => {
                     self.power_on()?;
-                    deadline = Instant::now() + BOOT;
+                    deadline = Instant::now() + self.machine.board.patience();
                 }
                 Some(End::Reboot) => {
                     bail!("the node wants to boot more than {most} times; logs: {}", self.logs.display())
@@ -182,11 +197,14 @@ impl Node {
                 None => self.console()?.check()?,
             }
             if Instant::now() > deadline {
-                bail!("no SSH after {} s\n{}", BOOT.as_secs(), self.console()?.tail());
+                bail!("no SSH after {} s\n{}", self.machine.board.patience().as_secs(), self.console()?.tail());
             }
             std::thread::sleep(STEP);
         }
-        self.wait_cloud_init()?;
+        if self.machine.board == Board::Pc {
+            self.wait_cloud_init()?;
+        }
+        self.note("until it could be worked with")?;
         Ok(self.boots - before)
     }
 
@@ -206,7 +224,7 @@ impl Node {
         let port = self.power()?.port.to_string();
         let output = self
             .ssh_program("ssh")
-            .args(["-p", &port, "node@127.0.0.1", command])
+            .args(["-p", &port, &self.address(), command])
             .stdin(Stdio::null())
             .output()
             .context("starting ssh")?;
@@ -229,7 +247,7 @@ impl Node {
     pub fn login(&self) -> Result<String> {
         let port = self.power()?.port.to_string();
         let mut ssh = self.ssh_program("ssh");
-        ssh.args(["-tt", "-S", "none", "-p", &port, "node@127.0.0.1"]);
+        ssh.args(["-tt", "-S", "none", "-p", &port, &self.address()]);
         let mut child = ssh.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().context("starting ssh")?;
         child.stdin.take().expect("it is piped").write_all(b"exit\n").context("typing at the prompt")?;
         let output = child.wait_with_output().context("waiting for the end of the login")?;
@@ -240,8 +258,12 @@ impl Node {
     pub fn send(&self, file: &Path, remote: &str) -> Result<()> {
         let port = self.power()?.port.to_string();
         let mut scp = self.ssh_program("scp");
-        scp.args(["-q", "-P", &port]).arg(file).arg(format!("node@127.0.0.1:{remote}"));
+        scp.args(["-q", "-P", &port]).arg(file).arg(format!("{}:{remote}", self.address()));
         host::run(&mut scp).map(drop)
+    }
+
+    fn address(&self) -> String {
+        format!("{}@127.0.0.1", self.machine.board.user())
     }
 
     /// Host keys are made anew by each first boot, so they are not compared. One connection serves a whole boot: a key

@@ -6,13 +6,17 @@ use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
+use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
+use crate::board::Board;
 use crate::card::SECTOR;
 
 /// The machine that the card is put into.
 #[derive(Clone, Debug, Default)]
 pub struct Machine {
+    /// What it is.
+    pub board: Board,
     /// `-rtc base=…`: a Pi has no clock of its own, so 1970 is what it may wake up to.
     pub clock: Option<String>,
     /// Words for the kernel behind those of cmdline.txt.
@@ -44,6 +48,8 @@ pub enum Fault {
 pub struct Firmware {
     pub kernel: PathBuf,
     pub initramfs: PathBuf,
+    /// Where the board has one.
+    pub device_tree: Option<PathBuf>,
     pub command_line: String,
 }
 
@@ -52,27 +58,69 @@ pub struct Firmware {
 const MACHINE_WORDS: &str = "net.ifnames=0 no_timer_check tsc=reliable mitigations=off cryptomgr.notests nokaslr \
     audit=0 lsm=lockdown init_on_alloc=0 random.trust_cpu=on";
 
+/// The same for the Pi, where the console that is named last is the one that systemd writes to: the scenarios read it. It has one
+/// CPU (see [`PI_ACCELERATOR`]), and is so slow that systemd's patience with devices and services would end. Its watchdog resets
+/// the machine when it is started and not when its time is up (QEMU: `hw/misc/bcm2835_powermgt.c`); systemd starts one before it
+/// unmounts the last file systems, and must not find this one. The kernel's own restart goes by the same circuit, and works.
+const PI_WORDS: &str = "net.ifnames=0 mitigations=off cryptomgr.notests nokaslr audit=0 lsm=lockdown init_on_alloc=0 \
+    maxcpus=1 systemd.default_device_timeout_sec=900 systemd.default_timeout_start_sec=900 \
+    systemd.watchdog_device=/dev/none console=ttyS1,115200";
+
+/// QEMU's Pi always has its four CPUs. With a thread for each, every invalidation of their TLBs waits until all of them have
+/// stopped, and on a machine with two cores a boot takes more than twice as long. So there is one thread, and Linux uses one CPU.
+const PI_ACCELERATOR: &str = "tcg,thread=single,tb-size=512";
+
 /// Without the controllers that nothing is attached to, udev has fewer modules to load.
 const MACHINE: &str = "q35,sata=off,smbus=off,usb=off,hpet=off,i8042=off";
 
 impl Machine {
     /// The command that starts a node from `card`, with its console on stdout and its SSH port at `port` of this machine.
-    pub fn command(&self, card: &Path, firmware: &Firmware, port: u16) -> Command {
-        let mut qemu = Command::new("qemu-system-x86_64");
-        qemu.args(["-nodefaults", "-no-user-config", "-display", "none", "-serial", "stdio"]);
+    ///
+    /// # Errors
+    /// The board has no place for something that was asked for.
+    pub fn command(&self, card: &Path, firmware: &Firmware, port: u16) -> Result<Command> {
+        let mut qemu = Command::new(self.board.emulator());
+        qemu.args(["-nodefaults", "-no-user-config", "-display", "none"]);
         // A reboot ends QEMU: the harness reads the boot partition again, as the firmware does.
-        qemu.args(["-no-reboot", "-machine", MACHINE, "-m", "768", "-smp", "1"]).args(accelerator(&firmware.kernel));
+        qemu.arg("-no-reboot");
         qemu.arg("-kernel").arg(&firmware.kernel).arg("-initrd").arg(&firmware.initramfs);
         qemu.args(["-append", &self.command_line(firmware)]);
-        self.other_drives.iter().for_each(|drive| attach(&mut qemu, file(drive, false), false));
-        attach(&mut qemu, self.wrap(file(card, self.write_protected)), self.write_protected);
         qemu.args(["-netdev", &format!("user,id=net,hostfwd=tcp:127.0.0.1:{port}-:22")]);
+        match self.board {
+            Board::Pc => self.pc(&mut qemu, card, firmware),
+            Board::Pi3 => self.pi(&mut qemu, card, firmware)?,
+        }
+        qemu.stdin(Stdio::null());
+        Ok(qemu)
+    }
+
+    fn pc(&self, qemu: &mut Command, card: &Path, firmware: &Firmware) {
+        qemu.args(["-serial", "stdio", "-machine", MACHINE, "-m", "768", "-smp", "1"]);
+        qemu.args(accelerator(&firmware.kernel));
+        self.other_drives.iter().for_each(|drive| attach(qemu, file(drive, false), false));
+        attach(qemu, self.wrap(file(card, self.write_protected)), self.write_protected);
         qemu.args(["-device", "virtio-net-pci,netdev=net,romfile="]);
         if let Some(clock) = &self.clock {
             qemu.args(["-rtc", &format!("base={clock}")]);
         }
-        qemu.stdin(Stdio::null());
-        qemu
+    }
+
+    /// The console is the mini UART, QEMU's second: as on a Pi 3, whose first is wired to Bluetooth. The network is an adapter on
+    /// USB, as a Pi 3's is.
+    fn pi(&self, qemu: &mut Command, card: &Path, firmware: &Firmware) -> Result<()> {
+        let plain = self.other_drives.is_empty() && self.faults.is_empty() && self.write_log.is_none();
+        ensure!(
+            plain && !self.write_protected && self.clock.is_none(),
+            "the emulated Pi has one sound card that can be written, and no clock that could be set: leave the rest out"
+        );
+        let device_tree = firmware.device_tree.as_ref().context("a Pi does not boot without a device tree")?;
+        qemu.args(["-serial", "null", "-serial", "stdio", "-machine", "raspi3b", "-accel", PI_ACCELERATOR]);
+        qemu.arg("-dtb").arg(device_tree);
+        // Of each byte that is read the emulated card asks all layers whether there is a card in it, so there is no more than one.
+        let card = file(card, false).to_string().replace(',', ",,");
+        qemu.args(["-drive", &format!("if=sd,file=json:{card}")]);
+        qemu.args(["-device", "usb-net,netdev=net"]);
+        Ok(())
     }
 
     /// The card's file below what fails and what logs.
@@ -88,9 +136,16 @@ impl Machine {
         file
     }
 
+    /// cmdline.txt, with what firmware and emulated machine make of it.
     fn command_line(&self, firmware: &Firmware) -> String {
-        let words = std::iter::once(MACHINE_WORDS).chain(self.words.iter().map(String::as_str));
-        words.fold(firmware.command_line.trim().to_owned(), |line, word| format!("{line} {word}"))
+        let line = firmware.command_line.trim();
+        let (line, machine) = match self.board {
+            Board::Pc => (line.to_owned(), MACHINE_WORDS),
+            // The Pi's firmware knows which UART is the first.
+            Board::Pi3 => (line.replace("console=serial0,", "console=ttyS1,"), PI_WORDS),
+        };
+        let words = std::iter::once(machine).chain(self.words.iter().map(String::as_str));
+        words.fold(line, |line, word| format!("{line} {word}"))
     }
 }
 

@@ -2,12 +2,11 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use burnonce_vm::image::package;
-use burnonce_vm::{Bed, Card, Image, Recipe, checks, cpio, host, scenario, tree};
+use burnonce_vm::{Bed, Card, Image, Recipe, bake, checks, cpio, scenario, tree};
 
 /// What grows root over the card in the initramfs, where the kernel command line has the word `resize`: as Raspberry Pi OS' script of this
 /// name does, which calls parted.
@@ -40,23 +39,6 @@ fn with_grower(bed: &Bed, image: &Image) -> Result<Image> {
     Ok(Image { path: card.path })
 }
 
-/// `burnonce bake` of the package itself, as a user who is nobody.
-fn bake(bed: &Bed, image: &Image, debs: &[PathBuf]) -> Result<Image> {
-    let directory = bed.dir().join("workstation");
-    host::run(Command::new("dpkg-deb").arg("-x").arg(package()?).arg(&directory))?;
-    let baked = directory.join("baked.img");
-    host::run(Command::new("chown").arg("nobody").arg(&directory))?;
-    host::run(Command::new("chmod").arg("a+rx").arg(bed.dir()))?;
-    let mut command = Command::new("setpriv");
-    command.args(["--reuid=nobody", "--regid=nogroup", "--clear-groups", "--no-new-privs"]);
-    command.arg(directory.join("usr/sbin/burnonce")).arg("bake").arg(&image.path).arg("-o").arg(&baked);
-    debs.iter().for_each(|deb| {
-        command.arg("--deb").arg(deb);
-    });
-    println!("vm: {}", host::run(&mut command)?.trim_end());
-    Ok(Image { path: baked })
-}
-
 /// A grower that was not switched off leaves no room: burnonce refuses, and says what to do.
 #[test]
 fn grown_by_the_initramfs() {
@@ -79,7 +61,8 @@ fn baked() {
         let stock = Recipe::stock().without_package().without_overlayroot().stale_initramfs().make()?;
         let overlayroot = stock.path.with_extension("overlayroot.deb");
         let stock = with_grower(bed, &stock)?;
-        let image = bake(bed, &stock, &[package()?, overlayroot])?;
+        let options = ["--deb".into(), package()?.into_os_string(), "--deb".into(), overlayroot.into_os_string()];
+        let image = bake(bed, &stock, &options)?;
         ensure!(image.as_card().boot_text("cmdline.txt")?.is_some_and(|line| !line.contains("resize")));
 
         let mut node = bed.node(bed.card(&image)?);
