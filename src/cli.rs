@@ -162,8 +162,8 @@ pub struct Bake {
     #[arg(long)]
     pub plan: bool,
     /// A Debian package for the first boot to install, or a directory in which those that are needed are looked for: burnonce's own, and
-    /// what it needs that the image lacks
-    #[arg(long = "deb", value_name = "PATH", num_args = 1..)]
+    /// what it needs that the image lacks. Once for each
+    #[arg(long = "deb", value_name = "PATH")]
     pub debs: Vec<PathBuf>,
     /// Put FILE in as /etc/burnonce.yaml
     #[arg(long, value_name = "FILE")]
@@ -177,8 +177,8 @@ pub struct Bake {
     /// Put FILE on the boot partition as cloud-init's meta-data
     #[arg(long, value_name = "FILE")]
     pub meta_data: Option<PathBuf>,
-    /// Let the owner of the public key in FILE log in
-    #[arg(long = "ssh-key", value_name = "FILE", num_args = 1..)]
+    /// Let the owners of the public keys in FILE log in. Once for each
+    #[arg(long = "ssh-key", value_name = "FILE")]
     pub ssh_keys: Vec<PathBuf>,
     /// Name each node after the serial number of its board: pi-12345678
     #[arg(long, value_name = "SOURCE")]

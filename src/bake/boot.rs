@@ -37,11 +37,20 @@ impl<'f> Boot<'f> {
     /// # Errors
     /// There is no FAT, or one that was not unmounted.
     pub fn open(file: &'f File, start: u64, length: u64, now: u64) -> Result<Boot<'f>> {
-        let fat = Fat::open(file, start, length).context("opening the boot partition")?;
+        let boot = Boot::look(file, start, length, now)?;
         ensure!(
-            !fat.is_dirty().context("opening the boot partition")?,
+            !boot.reader()?.is_dirty().context("opening the boot partition")?,
             "the boot partition was not unmounted; let `fsck.vfat -a` look at it"
         );
+        Ok(boot)
+    }
+
+    /// The same to be looked at, also where it was not unmounted: a copy of it is put in order before it is edited.
+    ///
+    /// # Errors
+    /// There is no FAT.
+    pub fn look(file: &'f File, start: u64, length: u64, now: u64) -> Result<Boot<'f>> {
+        Fat::open(file, start, length).context("opening the boot partition")?;
         // `fatfs` wants it for as long as the program runs: 16 bytes for each partition that is edited.
         Ok(Boot { file, start, length, clock: Box::leak(Box::new(Clock(dos_time(now)))) })
     }

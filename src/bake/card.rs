@@ -7,16 +7,18 @@ use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
-/// Makes sure that nothing uses the block device that `file` is, or a partition of it. `root` is where `proc` and `sys` are: `/`.
+/// Makes sure that nothing uses the block device that `file` is, or a partition of it. `root` is where `proc` and `sys` are: `/`. As long as
+/// the descriptor is open that comes of it, the kernel lets nobody mount anything of it.
 ///
 /// # Errors
 /// Something does, and what; it cannot be found out.
-pub fn need_unused(root: &Path, card: &Path, file: &File) -> Result<()> {
+pub fn need_unused(root: &Path, card: &Path, file: &File) -> Result<File> {
     let number = file.metadata().context("looking at the card")?.rdev();
     let mut users = users(root, &format!("{}:{}", nix::sys::stat::major(number), nix::sys::stat::minor(number)))?;
     // The kernel knows more than its tables show: what has several disks, say (open(2), O_EXCL).
     let alone = OpenOptions::new().read(true).custom_flags(nix::libc::O_EXCL).open(card);
-    if users.is_empty() && alone.is_err_and(|error| error.raw_os_error() == Some(nix::libc::EBUSY)) {
+    let is_busy = alone.as_ref().is_err_and(|error| error.raw_os_error() == Some(nix::libc::EBUSY));
+    if users.is_empty() && is_busy {
         users.push("by the kernel".to_owned());
     }
     ensure!(
@@ -25,7 +27,7 @@ pub fn need_unused(root: &Path, card: &Path, file: &File) -> Result<()> {
          of this machine",
         users.join(", ")
     );
-    Ok(())
+    alone.context("opening the card for nobody else")
 }
 
 /// What uses the block device of this number (`8:0`) or a partition of it: `/dev/sda1 is mounted on /mnt`.
@@ -96,5 +98,17 @@ mod tests {
         assert_eq!(found, expected);
         assert!(users(root, "179:0").unwrap().is_empty());
         assert!(users(root, "1:1").is_err());
+
+        // The number of what is no device.
+        let card = root.join("card");
+        fs::write(&card, "x").unwrap();
+        put("sys/dev/block/0:0/dev", "0:0\n");
+        let file = File::open(&card).unwrap();
+        let held = need_unused(root, &card, &file).unwrap();
+        let flags = nix::fcntl::fcntl(&held, nix::fcntl::FcntlArg::F_GETFL).unwrap();
+        assert!(held.metadata().unwrap().ino() == file.metadata().unwrap().ino() && flags >= 0);
+        put("proc/self/mountinfo", &mount("0:0", "/mnt"));
+        let error = need_unused(root, &card, &file).unwrap_err().to_string();
+        assert!(error.contains("it is in use (/dev/0:0 is mounted on /mnt)"), "{error}");
     }
 }

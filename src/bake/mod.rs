@@ -24,6 +24,7 @@ mod request;
 pub mod room;
 pub mod root;
 mod target;
+mod unmounted;
 
 #[cfg(test)]
 mod made;
@@ -42,9 +43,13 @@ use check::Checked;
 use output::Output;
 use plan::{Edit, Image, Plan, Refusal, Request};
 use progress::Progress;
+use std::ffi::OsString;
 use std::fs::File;
 use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
+
+/// The variable that gives the time of all that is written (reproducible-builds.org), so that an image can be made twice the same.
+const EPOCH: &str = "SOURCE_DATE_EPOCH";
 
 /// What is to be baked, and how.
 #[derive(Debug, Clone, Default)]
@@ -106,7 +111,7 @@ impl From<crate::cli::Bake> for Options {
 /// # Errors
 /// The image is none, or is damaged; what is to be put in is wrong or missing; there is no room. Nothing is left behind then.
 pub fn run(options: &Options) -> Result<Exit> {
-    if let Some(time) = given_time() {
+    if let Some(time) = given_time(std::env::var_os(EPOCH))? {
         // Before there are any threads, which packing and unpacking have.
         programs::set_time_of_e2fsprogs(time);
     }
@@ -131,7 +136,7 @@ pub fn run(options: &Options) -> Result<Exit> {
 /// Prints what would be done.
 fn show(options: &Options) -> Result<()> {
     let mut request = request::read(options)?;
-    open(options).map(drop)?;
+    let (_, _alone) = open(options)?;
     let source = source::open(&options.image)?;
     let seen = inspect::of_source(&options.image, &source)?;
     let plan = decide(options, &mut request, &source, &seen)?;
@@ -141,18 +146,24 @@ fn show(options: &Options) -> Result<()> {
             "Note: the root file system was not unmounted. Its journal is replayed before anything else, and what is planned then can differ.\n",
         );
     }
+    if unmounted::boot(&source.file, &seen)?.is_some() {
+        print(
+            "Note: the boot partition was not unmounted. It is checked before anything else, and not baked if it is damaged.\n",
+        );
+    }
     Ok(())
 }
 
-/// Opens the image: a file, or a card that nothing uses.
-fn open(options: &Options) -> Result<Named> {
+/// Opens the image: a file, or a card that nothing uses, nor will as long as the second descriptor is open.
+fn open(options: &Options) -> Result<(Named, Option<File>)> {
     let named = Named::open(&options.image)?;
     #[cfg(target_os = "linux")]
     if named.is_device {
-        card::need_unused(std::path::Path::new("/"), &options.image, &named.file)
+        let alone = card::need_unused(std::path::Path::new("/"), &options.image, &named.file)
             .with_context(|| format!("{}", options.image.display()))?;
+        return Ok((named, Some(alone)));
     }
-    Ok(named)
+    Ok((named, None))
 }
 
 /// What is to be done to an image, with how much longer it has to become for that.
@@ -167,8 +178,10 @@ fn decide(options: &Options, request: &mut Request, source: &Source, seen: &Insp
     if !files.is_empty() {
         let unpacked = request.packages.iter().fold(0, |all, package| package.unpacked.0.saturating_add(all));
         let needed = room::needed(root.room(), &files, Bytes(unpacked));
-        let grow = needed.max(plan.grow.unwrap_or_default());
+        let asked = plan.grow.unwrap_or_default();
+        let grow = needed.bytes.max(asked);
         plan.grow = (grow > Bytes(0)).then_some(grow);
+        plan.grows_for_inodes = needed.for_inodes && needed.bytes > asked;
     }
     possible::check(source, seen, &plan)?;
     Ok(plan)
@@ -184,7 +197,7 @@ fn length(edit: &Edit) -> Option<Bytes> {
 }
 
 fn bake(options: &Options) -> Result<()> {
-    let named = open(options)?;
+    let (named, alone) = open(options)?;
     let target = &target::of(options, &named)?;
     let mut request = request::read(options)?;
     let mut length = named.length;
@@ -193,7 +206,8 @@ fn bake(options: &Options) -> Result<()> {
         let source = Source { file: named.file.try_clone()?, length: named.length, packing: Packing::None };
         let seen = inspect::of_source(&options.image, &source)?;
         let plan = decide(options, &mut request, &source, &seen)?;
-        if plan.is_empty() && seen.root.clean && options.in_place {
+        let is_in_order = seen.root.clean && unmounted::boot(&source.file, &seen)?.is_none();
+        if plan.is_empty() && is_in_order && options.in_place {
             print(format_args!("{}\n{plan}", seen.heading()));
             return Ok(());
         }
@@ -204,14 +218,15 @@ fn bake(options: &Options) -> Result<()> {
     target::ask(options, target)?;
     let mut output = Output::create(target)?;
     let mut source = copy(&named, length, &mut output)?;
-    let (seen, replayed) = in_order(options, &source)?;
-    if replayed {
+    drop(alone);
+    let (seen, mended) = in_order(options, &source)?;
+    if mended {
         // The list of what is installed may be another one now.
         (request.packages, request.agent) = (Vec::new(), Vec::new());
     }
     let plan = decide(options, &mut request, &source, &seen)?;
     print(format_args!("{}\n{plan}", seen.heading()));
-    if plan.is_empty() && !replayed && options.in_place {
+    if plan.is_empty() && !mended && options.in_place {
         return Ok(());
     }
     let edited = edit(&mut source, seen, &plan).map_err(|error| told(options, &output, error))?;
@@ -257,16 +272,25 @@ fn copy(named: &Named, length: Bytes, output: &mut Output) -> Result<Source> {
     Ok(Source { file, length, packing: named.packing })
 }
 
-/// Has the journal replayed where the root was not unmounted, and looks at the image; and says whether that was so.
+/// Puts in order what was not unmounted, and looks at the image; and says whether there was anything: the journal of the root is replayed,
+/// and the boot partition checked.
 fn in_order(options: &Options, source: &Source) -> Result<(Inspection, bool)> {
     let seen = inspect::of_source(&options.image, source)?;
-    if seen.root.clean || seen.root.errors {
-        return Ok((seen, false));
+    let replayed = !(seen.root.clean || seen.root.errors);
+    if replayed {
+        let (start, _) = apply::place(&seen, seen.root.partition)?;
+        check::repair(&check::path_for_programs(&source.file)?, start)?;
+        tell("the root file system of the image was not unmounted: its journal was replayed");
     }
-    let (start, _) = apply::place(&seen, seen.root.partition)?;
-    check::repair(&check::path_for_programs(&source.file)?, start)?;
-    tell("the root file system of the image was not unmounted: its journal was replayed");
-    Ok((inspect::of_source(&options.image, source)?, true))
+    let boot = unmounted::boot(&source.file, &seen)?;
+    if let Some(place) = boot {
+        unmounted::mend(&source.file, &options.image.display().to_string(), place)?;
+        tell(
+            "the boot partition of the image was not unmounted: nothing else is wrong with it, and that mark was taken away",
+        );
+    }
+    let mended = replayed || boot.is_some();
+    Ok((if mended { inspect::of_source(&options.image, source)? } else { seen }, mended))
 }
 
 /// Carries the plan out on the copy. The place of its root can be another one then.
@@ -276,7 +300,7 @@ fn edit(source: &mut Source, mut seen: Inspection, plan: &Plan) -> Result<Inspec
             room::grow(&source.file, &check::path_for_programs(&source.file)?, &seen.table, seen.root.partition, by)?;
         source.length = Bytes(source.file.metadata().context("looking at the copy")?.len());
     }
-    apply::apply(&source.file, &seen, plan, now())?;
+    apply::apply(&source.file, &seen, plan, now()?)?;
     Ok(seen)
 }
 
@@ -319,12 +343,21 @@ fn checked(file: &File, seen: &Inspection) -> Result<()> {
 }
 
 /// The time that goes into what is written.
-fn now() -> u64 {
+fn now() -> Result<u64> {
     let clock = || SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    given_time().unwrap_or_else(clock)
+    Ok(given_time(std::env::var_os(EPOCH))?.unwrap_or_else(clock))
 }
 
-/// `SOURCE_DATE_EPOCH`, where it is set (reproducible-builds.org), so that an image can be made twice the same.
-fn given_time() -> Option<u64> {
-    std::env::var("SOURCE_DATE_EPOCH").ok()?.parse().ok()
+/// What [`EPOCH`] says, where it is set: in seconds since 1970. Pure.
+fn given_time(value: Option<OsString>) -> Result<Option<u64>> {
+    let Some(value) = value else { return Ok(None) };
+    let number = value.to_str().and_then(|text| text.parse().ok());
+    let number = number.with_context(|| {
+        format!(
+            "{EPOCH} is `{}`, and has to be a number, of seconds since 1970, or what is written would differ with each run; \
+             set it right, or unset it",
+            escaped(&value)
+        )
+    });
+    number.map(Some)
 }

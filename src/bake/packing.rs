@@ -2,7 +2,7 @@
 
 use crate::inspect::Packing;
 use crate::sparse::{PIECE, put, stretches};
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 use liblzma::stream::{Check, MtStreamBuilder, Stream};
 use liblzma::write::XzEncoder;
 use std::fs::File;
@@ -22,18 +22,29 @@ const ZSTD_LEVEL: i32 = 9;
 /// So many threads at most: each of zstd's has a part of the image and a window of its own.
 const ZSTD_THREADS: u32 = 8;
 
+/// Endings of names that an image has in other packings and formats, which would say what is not true.
+const NOT_WRITTEN: [&str; 15] = [
+    ".gz", ".zip", ".bz2", ".7z", ".rar", ".lz4", ".lzma", ".tar", ".tgz", ".qcow2", ".vmdk", ".vdi", ".vhd", ".vhdx",
+    ".iso",
+];
+
 /// How an image at `target` is to be packed. Pure.
 ///
 /// # Errors
-/// The name is that of a packing that is not written.
+/// The name is that of a packing or a format that is not written, or the usual one for standard output.
 pub fn of_target(target: &Path) -> Result<Packing> {
+    ensure!(
+        target != Path::new("-"),
+        "no image is written to standard output, for what is made is looked at once more before it is given out; name a file (`./-` is one \
+         of that name)"
+    );
     let name = target.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
     for (ending, packing) in [(".xz", Packing::Xz), (".zst", Packing::Zstd), (".zstd", Packing::Zstd)] {
         if name.ends_with(ending) {
             return Ok(packing);
         }
     }
-    for ending in [".gz", ".zip", ".bz2", ".7z", ".tar", ".qcow2"] {
+    for ending in NOT_WRITTEN {
         if name.ends_with(ending) {
             bail!("{}: no {ending} is written; name a file that ends with .img, .img.xz or .img.zst", target.display());
         }
@@ -163,6 +174,9 @@ mod tests {
         ] {
             assert_eq!(of_target(Path::new(name)).unwrap(), packing, "{name}");
         }
+        assert!(NOT_WRITTEN.iter().all(|ending| of_target(Path::new(&format!("mine{ending}"))).is_err()));
+        assert!(of_target(Path::new("-")).is_err());
+        assert_eq!(of_target(Path::new("./-")).unwrap(), Packing::None);
         let error = of_target(Path::new("a/mine.img.gz")).unwrap_err().to_string();
         assert_eq!(error, "a/mine.img.gz: no .gz is written; name a file that ends with .img, .img.xz or .img.zst");
     }

@@ -90,6 +90,8 @@ pub struct Plan {
     pub notes: Vec<String>,
     /// How much longer the root partition becomes. Whether that is needed is known when the steps are.
     pub grow: Option<Bytes>,
+    /// That is for inodes, of which it has too few, and not for bytes.
+    pub grows_for_inodes: bool,
     /// The first boot of a node makes a new initramfs.
     pub makes_initramfs: bool,
 }
@@ -155,12 +157,13 @@ pub fn plan(image: &Image, request: &Request) -> Result<Plan> {
     steps.extend(extras::seed(image.boot, request)?);
     steps.extend(extras::keys(image, request)?);
     steps.extend(extras::hostname(image.root, request)?);
-    check_edited(image, steps.iter().flat_map(|step| &step.edits))?;
+    check_edited(image, request, steps.iter().flat_map(|step| &step.edits))?;
     let unknown = image.seen.obstacles.iter().filter(|obstacle| obstacle.who == Who::Unknown);
     Ok(Plan {
         steps,
         notes: unknown.map(|obstacle| obstacle.found.clone()).collect(),
         grow: request.grow,
+        grows_for_inodes: false,
         makes_initramfs: !request.packages.is_empty(),
     })
 }
@@ -295,7 +298,9 @@ impl fmt::Display for Plan {
             writeln!(f, "What is done to this image:")?;
         }
         let mut say = |mark: &str, text: &str| writeln!(f, "{}", paragraph(mark, &escaped(text), WIDTH));
-        let grow = self.grow.map(|by| format!("make the image and its root partition longer, by {by}"));
+        let why =
+            if self.grows_for_inodes { ": too few inodes are free in it, and more come with more room" } else { "" };
+        let grow = self.grow.map(|by| format!("make the image and its root partition longer, by {by}{why}"));
         let texts = grow.iter().chain(self.steps.iter().map(|step| &step.text));
         for (number, text) in (1..).zip(texts) {
             say(&format!("{number:>3}. "), text)?;

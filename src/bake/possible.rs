@@ -10,13 +10,20 @@ use anyhow::{Result, ensure};
 
 /// By less than this nothing is grown.
 const LEAST: Bytes = Bytes(MIB);
-/// What an initramfs may become longer by, when overlayroot and the guard come in.
+/// What each initramfs may become longer by, when overlayroot and the guard come in.
 const LONGER: u64 = 4 * MIB;
+
+/// What the first boot needs for the new ones, in bytes, where those of these `lengths` are: they are made one after the other, each is
+/// written beside the old one, which then makes way, and the new ones stay longer. Pure.
+fn for_initramfs(lengths: &[u64]) -> u64 {
+    let longest = lengths.iter().copied().max().unwrap_or(0);
+    longest.saturating_add(LONGER.saturating_mul(lengths.len() as u64))
+}
 
 /// Makes sure of it.
 ///
 /// # Errors
-/// There is no room on the boot partition, or it was not unmounted; the root cannot grow so far, or what grows it is not there.
+/// There is no room on the boot partition; the root cannot grow so far, or what grows it is not there.
 pub fn check(source: &Source, seen: &Inspection, plan: &Plan) -> Result<()> {
     if let Some(by) = plan.grow {
         ensure!(by >= LEAST, "--grow {by}: that is too little to be of use; give 1 MiB or more");
@@ -32,7 +39,7 @@ pub fn check(source: &Source, seen: &Inspection, plan: &Plan) -> Result<()> {
         return Ok(());
     }
     let (start, length) = apply::place(seen, found.partition)?;
-    let boot = Boot::open(&source.file, start, length, 0)?;
+    let boot = Boot::look(&source.file, start, length, 0)?;
     let mut left = boot.free()?.0;
     for edit in plan.edits().filter(|edit| !edit.is_on_root()) {
         let (path, more) = match edit {
@@ -51,12 +58,11 @@ pub fn check(source: &Source, seen: &Inspection, plan: &Plan) -> Result<()> {
     if !plan.makes_initramfs {
         return Ok(());
     }
-    // The new one is written beside the old one, which then makes way.
-    let mut longest = 0;
+    let mut lengths = Vec::new();
     for initramfs in &found.initramfs {
-        longest = longest.max(boot.length_of(&initramfs.path)?);
+        lengths.push(boot.length_of(&initramfs.path)?);
     }
-    let needed = if longest == 0 { 0 } else { longest + LONGER };
+    let needed = for_initramfs(&lengths);
     ensure!(
         needed <= left,
         "the boot partition has {} free, and the first boot of a node needs {} there for a new initramfs; remove from it what no kernel uses, \
@@ -65,4 +71,17 @@ pub fn check(source: &Source, seen: &Inspection, plan: &Plan) -> Result<()> {
         Bytes(needed)
     );
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_initramfs_becomes_longer_and_one_is_there_twice() {
+        assert_eq!(for_initramfs(&[]), 0);
+        assert_eq!(for_initramfs(&[10 * MIB]), 14 * MIB);
+        // As of Raspberry Pi OS: `initramfs8` and `initramfs_2712`.
+        assert_eq!(for_initramfs(&[10 * MIB, 12 * MIB]), 20 * MIB);
+    }
 }

@@ -8,6 +8,8 @@ use std::process::Output;
 /// Where Homebrew has programs. Its e2fsprogs is "keg-only": no link leads to it from the usual directories.
 const HOMEBREW: [&str; 4] =
     ["/opt/homebrew/opt/e2fsprogs/sbin", "/usr/local/opt/e2fsprogs/sbin", "/opt/homebrew/sbin", "/usr/local/sbin"];
+/// What lines begin with that tell nothing: versions, names of passes, and that nothing was changed.
+const NOISE: [&str; 4] = ["e2fsck 1.", "fsck.fat ", "Pass ", "Leaving filesystem unchanged"];
 /// How much of what a program says is handed on, in lines.
 const LINES: usize = 5;
 
@@ -74,8 +76,10 @@ pub(super) fn judged(program: &Program) -> Result<(i32, String)> {
 fn said(output: &Output) -> String {
     let text = [&output.stdout[..], b"\n", &output.stderr[..]].concat();
     let text = String::from_utf8_lossy(&text);
-    let is_noise =
-        |line: &str| line.is_empty() || ["e2fsck 1.", "fsck.fat ", "Pass "].iter().any(|noise| line.starts_with(noise));
+    let begins = |line: &str| NOISE.iter().any(|noise| line.starts_with(noise));
+    // fsck.fat ends with its file's name, how many files there are, and clusters in use.
+    let is_sum = |line: &str| line.contains(" files, ") && line.ends_with(" clusters");
+    let is_noise = |line: &str| line.is_empty() || begins(line) || is_sum(line);
     let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !is_noise(line)).take(LINES).collect();
     if lines.is_empty() { "it said nothing".to_owned() } else { lines.join(" / ") }
 }
@@ -112,7 +116,8 @@ mod tests {
     #[test]
     fn a_checker_s_code_is_no_failure_and_its_noise_is_left_out() {
         let say = |script: &str| judged(&Program::at("/bin/sh").args(["-c", script])).unwrap();
-        let script = "echo 'Pass 1: x'; echo; echo ' wrong'; echo more; echo 'e2fsck 1.47.0' >&2; exit 12";
+        let script = "echo 'Pass 1: x'; echo; echo ' wrong'; echo more; echo '/proc/1/fd/6: 8 files, 152/32481 clusters'; \
+                      echo 'e2fsck 1.47.0' >&2; exit 12";
         assert_eq!(say(script), (12, "wrong / more".to_owned()));
         assert_eq!(say("exit 0"), (0, "it said nothing".to_owned()));
         assert!(judged(&Program::at("/bin/sh").args(["-c", "kill -9 $$"])).is_err());

@@ -34,12 +34,20 @@ const UNPACKED_FILE: u64 = 8 << 10;
 /// What growing costs beside inodes, as a share of what is added: bitmaps, copies of the superblock, and room for more descriptors.
 const OVERHEAD: u64 = 16;
 
+/// How much longer a root must become.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Needed {
+    pub bytes: Bytes,
+    /// It is inodes that it is short of: they come with the room.
+    pub for_inodes: bool,
+}
+
 /// How much longer the root must be made, so that what is written to it fits and [`MARGIN`] and [`MARGIN_INODES`] stay free. 0 where
 /// there is enough. Pure.
 ///
 /// `files` are the lengths of all files that are written, in bytes; a directory or a link counts as a file of one byte. `unpacked` is what
 /// packages take that the node unpacks itself.
-pub fn needed(room: Room, files: &[Bytes], unpacked: Bytes) -> Bytes {
+pub fn needed(room: Room, files: &[Bytes], unpacked: Bytes) -> Needed {
     // With each file, its name can cost a block of the directory and one of its index.
     let of_files = files.iter().map(|length| room.taken_by(length.0).saturating_add(2));
     let blocks = of_files.fold(0, u64::saturating_add);
@@ -55,11 +63,12 @@ pub fn needed(room: Room, files: &[Bytes], unpacked: Bytes) -> Bytes {
     let of_use = per.saturating_sub(room.inode_size + per / OVERHEAD).max(1);
     let for_bytes = u128::from(short) * u128::from(per) / u128::from(of_use);
     let for_inodes = u128::from(short_inodes) * u128::from(per);
-    match u64::try_from(for_bytes.max(for_inodes)).unwrap_or(u64::MAX) {
+    let bytes = match u64::try_from(for_bytes.max(for_inodes)).unwrap_or(u64::MAX) {
         0 => Bytes(0),
         // Inodes come by groups, and a last group that is too short for its own tables is left out.
         more => Bytes(more.saturating_add(2 * ALIGNMENT)),
-    }
+    };
+    Needed { bytes, for_inodes: for_inodes > for_bytes }
 }
 
 /// Makes the root file system of an image longer: by `by` at least, up to the end of its partition, which grows for that where it is too

@@ -33,6 +33,7 @@ pub const SUPERBLOCK_SIZE: usize = sys::SUPERBLOCK_SIZE;
 const MAGIC: u16 = 0xEF53;
 const STATE_VALID: u16 = 1;
 const STATE_ERROR: u16 = 2;
+const COMPAT_HAS_JOURNAL: u32 = 0x4;
 const INCOMPAT_RECOVER: u32 = 0x4;
 const INCOMPAT_64BIT: u32 = 0x80;
 const RO_COMPAT_READONLY: u32 = 0x1000;
@@ -68,6 +69,10 @@ pub struct Facts {
     pub errors: bool,
     /// See [`Superblock::sealed`].
     pub sealed: bool,
+    /// It has a journal (`has_journal`).
+    pub journal: bool,
+    /// What it is called: `ext2`, `ext3` or `ext4`.
+    pub name: &'static str,
     /// It was mounted as often as it is to be without a check (`s_mnt_count`, `s_max_mnt_count`); mke2fs sets no such number by itself.
     pub mounts_reached: bool,
 }
@@ -93,6 +98,8 @@ impl Facts {
             clean: state & STATE_VALID != 0 && incompat & INCOMPAT_RECOVER == 0,
             errors: state & STATE_ERROR != 0 || u32_at(0x194) > 0,
             sealed: u32_at(0x64) & RO_COMPAT_READONLY != 0,
+            journal: u32_at(0x5C) & COMPAT_HAS_JOURNAL != 0,
+            name: name(u32_at(0x5C), incompat, u32_at(0x64)),
             // The maximum is signed: 0 and -1 mean that there is none.
             mounts_reached: (1..1 << 15).contains(&u16_at(0x36)) && u16_at(0x34) >= u16_at(0x36),
         })
@@ -102,6 +109,20 @@ impl Facts {
     pub fn into_superblock(self, owner: Owner) -> Superblock {
         let Facts { label, uuid, size, clean, errors, sealed, .. } = self;
         Superblock { label, uuid, size, clean, errors, sealed, owner }
+    }
+}
+
+/// What a file system with these features is called, by the rule of libblkid (util-linux, `libblkid/src/superblocks/ext.c`): with one that
+/// the kernel's ext3 did not know it is an ext4, with or without a journal; else the journal makes it an ext3. Pure.
+fn name(compat: u32, incompat: u32, ro_compat: u32) -> &'static str {
+    /// filetype, recover and meta_bg; sparse_super, large_file and btree_dir. `read-only`, by which a lower is sealed, tells nothing.
+    const OF_EXT3: (u32, u32) = (0x2 | INCOMPAT_RECOVER | 0x10, 0x1 | 0x2 | 0x4 | RO_COMPAT_READONLY);
+    if incompat & !OF_EXT3.0 != 0 || ro_compat & !OF_EXT3.1 != 0 {
+        "ext4"
+    } else if compat & COMPAT_HAS_JOURNAL != 0 {
+        "ext3"
+    } else {
+        "ext2"
     }
 }
 

@@ -8,6 +8,8 @@ use crate::units::Bytes;
 use anyhow::Result;
 use serde_yaml::Value;
 
+/// The user-data, as it is called in sentences.
+pub(crate) const USER_DATA: &str = "user-data on the boot partition";
 /// The main file.
 pub const MAIN: &str = "etc/cloud/cloud.cfg";
 /// The files of this directory come after it, sorted by their names (cloud-init's documentation, "Base configuration").
@@ -55,15 +57,21 @@ pub fn look(root: &dyn Tree, boot: Option<&dyn Tree>, lines: &[CommandLine]) -> 
         Some(file) => format!("nothing that can be read switches it off ({file})"),
         None => "nothing switches it off".to_owned(),
     };
+    // The user-data comes after all files of the root.
+    let by_user_data = settings.growpart.as_ref().is_some_and(|(off, file)| !off && file == USER_DATA);
     let grower = |name: &str, state, why, remedy: &str| Grower {
         name: format!("cloud-init {name}"),
         place: format!("module `{name}` in /{MAIN}"),
         when: When::CloudInit,
         state,
         why,
-        remedy: format!(
-            "write `{remedy}` into a file of /{DIRECTORY} in the root partition (burnonce's package puts such a file there)"
-        ),
+        remedy: if by_user_data {
+            format!("take `growpart` out of {USER_DATA}, which counts before what burnonce's package says of it")
+        } else {
+            format!(
+                "write `{remedy}` into a file of /{DIRECTORY} in the root partition (burnonce's package puts such a file there)"
+            )
+        },
         switch: Switch::Nothing,
     };
     let mut found = Vec::new();
@@ -113,7 +121,7 @@ fn settings(root: &dyn Tree, boot: Option<&dyn Tree>) -> Result<Settings> {
     if let Some(boot) = boot {
         let text = boot.text("user-data", TEXT)?.filter(|text| text.starts_with("#cloud-config"));
         if let Some(text) = text {
-            settings.read("user-data on the boot partition", &text);
+            settings.read(USER_DATA, &text);
         }
     }
     Ok(settings)

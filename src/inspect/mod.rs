@@ -7,8 +7,9 @@
 
 pub(crate) mod boot;
 mod boot_directory;
-pub mod cloud;
+pub(crate) mod cloud;
 mod config_txt;
+mod dpkg;
 pub mod ext4;
 pub mod fat;
 pub(crate) mod growers;
@@ -82,6 +83,8 @@ pub struct Root {
     pub errors: bool,
     /// The kernel refuses to mount it for writing.
     pub sealed: bool,
+    /// It has a journal.
+    pub journal: bool,
 }
 
 /// What is in the trees.
@@ -344,7 +347,7 @@ fn without_ext4(path: &Path, partitions: &[Held]) -> String {
             "partition {} of {image} holds {}, and no partition holds an ext4, which burnonce needs for root; \
              use an image with an ext4 root",
             held.number,
-            held.content.name()
+            held.name()
         ),
         None => format!("{image} has no partition for root; use an image of a whole card"),
     }
@@ -360,6 +363,7 @@ fn root(tree: &Ext4, number: u32, table: &Table) -> Result<Root> {
         clean: facts.clean,
         errors: facts.errors,
         sealed: facts.sealed,
+        journal: facts.journal,
     })
 }
 
@@ -381,7 +385,7 @@ impl Inspection {
             let held = self.partitions.iter().find(|held| held.number == number);
             let label =
                 held.and_then(|held| held.label.as_ref()).map(|label| format!(" \"{label}\"")).unwrap_or_default();
-            let what = held.map_or("", |held| held.content.name());
+            let what = held.map_or("", Held::name);
             (format!("partition {number}"), format!("{what}{label}"), kind)
         })
     }

@@ -126,6 +126,7 @@ fn root(image: &Inspection) -> Vec<Obstacle> {
             "use an image that was shut down in order, or run `e2fsck -p` on a copy and inspect that",
         ).by(Who::Bake));
     }
+    found.extend(kind_of_root(image));
     // One without a configuration is unsealed by the conversion.
     if root.sealed && matches!(image.findings.system.burnonce.configuration, Configuration::Complete(_)) {
         let remedy =
@@ -133,6 +134,29 @@ fn root(image: &Inspection) -> Vec<Obstacle> {
         found.push(obstacle("the root file system is sealed: no kernel mounts it for writing", remedy));
     }
     found
+}
+
+/// A root that is no ext4, or has no journal. tune2fs makes one of it, and needs no check for that.
+fn kind_of_root(image: &Inspection) -> Option<Obstacle> {
+    let number = image.root.partition;
+    let name = image.partitions.iter().find(|held| held.number == number).map_or("ext4", Held::name);
+    let begins = image.table.partitions.iter().find(|partition| partition.number == number);
+    let start = begins.map_or(0, |found| partition::extent(&image.table, found).0);
+    let remedy = |features| {
+        format!(
+            "run `tune2fs -O {features} 'COPY?offset={start}'` on a copy of the image, not packed, or use another one"
+        )
+    };
+    if name != "ext4" {
+        let what =
+            format!("the root file system is an {name}, and is mounted as one on a node: burnonce takes only ext4");
+        return Some(obstacle(what, remedy("has_journal,extents")));
+    }
+    (!image.root.journal).then(|| {
+        let what = "the root file system has no journal: packages and an initramfs are written to it before burnonce converts, and a power cut \
+                    in the midst of that damages it";
+        obstacle(what, remedy("has_journal"))
+    })
 }
 
 fn configuration(burnonce: &Burnonce) -> Option<Obstacle> {
@@ -224,7 +248,8 @@ fn installation(system: &System) -> Option<Obstacle> {
     })
 }
 
-fn convert(burnonce: &Burnonce) -> Option<Obstacle> {
+/// What the configuration says against converting.
+pub fn convert(burnonce: &Burnonce) -> Option<Obstacle> {
     match &burnonce.convert {
         Convert::On => None,
         Convert::Off => Some(obstacle(

@@ -115,13 +115,30 @@ fn stream() -> io::Result<Stream> {
     builder.decoder().map_err(|error| io::Error::other(said(&error)))
 }
 
+/// Behind what was packed stands something that is not, as it does where a download was put behind another file.
+#[derive(Debug)]
+struct Behind;
+
+impl fmt::Display for Behind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("it goes on with something else")
+    }
+}
+
+impl std::error::Error for Behind {}
+
+/// Whether an error of unpacking means that there is something behind the end.
+pub fn is_behind(error: &io::Error) -> bool {
+    // The name that zstd has for it (`ZSTD_error_prefix_unknown`): what it begins with was known.
+    error.get_ref().is_some_and(|inner| inner.is::<Behind>()) || error.to_string() == "Unknown frame descriptor"
+}
+
 /// What liblzma's codes mean.
 fn said(error: &Error) -> String {
     match error {
         Error::MemLimit => format!("unpacking it would take more than {} MiB of memory", XZ_MOST >> 20),
         Error::Mem => "there is no memory to unpack it".to_owned(),
         Error::Data => "its data do not fit their checksum".to_owned(),
-        Error::Format => "it goes on with something that is not xz".to_owned(),
         Error::Options => "it needs a newer xz".to_owned(),
         other => other.to_string(),
     }
@@ -152,8 +169,10 @@ impl<R: BufRead> Read for Gzip<R> {
                 }
                 packed.consume(zeros);
             }
-            if packed.fill_buf()?.is_empty() {
-                return Ok(0);
+            match packed.fill_buf()?.first() {
+                None => return Ok(0),
+                Some(0x1F) => {}
+                Some(_) => return Err(io::Error::new(ErrorKind::InvalidData, Behind)),
             }
             self.member = Some(GzDecoder::new(packed));
         }
@@ -193,7 +212,11 @@ impl<R: BufRead> Read for Xz<R> {
             }
             let action = if packed.is_empty() { Action::Finish } else { Action::Run };
             let (was_in, was_out) = (self.stream.total_in(), self.stream.total_out());
-            let status = self.stream.process(packed, room, action).map_err(|error| io::Error::other(said(&error)))?;
+            let status = self.stream.process(packed, room, action).map_err(|error| match error {
+                // The first one was told by its beginning.
+                Error::Format => io::Error::new(ErrorKind::InvalidData, Behind),
+                error => io::Error::other(said(&error)),
+            })?;
             // Neither is longer than its buffer.
             let taken = (self.stream.total_in() - was_in) as usize;
             let given = (self.stream.total_out() - was_out) as usize;
@@ -290,6 +313,15 @@ mod tests {
             let padded = [packed(packing, b"one"), vec![0; 8], packed(packing, b"two"), vec![0; 40]].concat();
             assert_eq!(unpack(&padded).unwrap(), b"onetwo", "{packing}");
         }
-        assert!(unpack(&[packed(Packing::Gzip, b"one"), b"two".to_vec()].concat()).is_err());
+        for packing in [Packing::Xz, Packing::Zstd, Packing::Gzip] {
+            for behind in [&b"two and more"[..], &[0xFF; 4000]] {
+                let error = unpack(&[&packed(packing, b"one"), behind].concat()).unwrap_err();
+                assert!(is_behind(&error), "{packing}: {error:?}");
+            }
+            let mut damaged = packed(packing, &content);
+            let place = damaged.len() / 2;
+            damaged[place] ^= 0x55;
+            assert!(!is_behind(&unpack(&damaged).unwrap_err()), "{packing}");
+        }
     }
 }

@@ -17,6 +17,8 @@ const HEAD: u64 = 1 << 20;
 pub struct Held {
     pub number: u32,
     pub content: Content,
+    /// Which ext it is: `ext2`, `ext3` or `ext4`.
+    pub ext: Option<&'static str>,
     /// The file system's label.
     pub label: Option<String>,
     /// The file system's UUID, or FAT's serial number.
@@ -45,12 +47,12 @@ pub enum Content {
     Unknown,
 }
 
-impl Content {
-    /// As a person says it: `vfat`, `encrypted by LUKS`.
+impl Held {
+    /// What it holds as a person says it: `vfat`, `encrypted by LUKS`.
     pub fn name(&self) -> &'static str {
-        match self {
+        match self.content {
             Content::Fat => "vfat",
-            Content::Ext => "ext4",
+            Content::Ext => self.ext.unwrap_or("ext4"),
             Content::Other(name) => name,
             Content::Encrypted => "encrypted by LUKS",
             Content::Blank => "nothing but zeros",
@@ -68,6 +70,7 @@ pub fn look(file: &File, table: &Table, partition: &Partition) -> Result<Held> {
     let mut head = vec![0; usize::try_from(length.min(HEAD)).unwrap_or(0)];
     file.read_exact_at(&mut head, start).with_context(|| format!("reading partition {}", partition.number))?;
     let content = content(&head, || Fat::open(file, start, length).is_ok());
+    let mut ext = None;
     let (label, uuid) = match content {
         Content::Fat => {
             let fat = Fat::open(file, start, length)?;
@@ -75,7 +78,10 @@ pub fn look(file: &File, table: &Table, partition: &Partition) -> Result<Held> {
             (fat.label().unwrap_or_default(), fat.uuid().map(str::to_owned))
         }
         Content::Ext => match head.get(SUPERBLOCK_OFFSET..).and_then(Facts::parse) {
-            Some(facts) => (Some(facts.label), Some(facts.uuid)),
+            Some(facts) => {
+                ext = Some(facts.name);
+                (Some(facts.label), Some(facts.uuid))
+            }
             None => (None, None),
         },
         _ => (None, None),
@@ -84,7 +90,7 @@ pub fn look(file: &File, table: &Table, partition: &Partition) -> Result<Held> {
     // Whether an ext4 is empty is seen where it is opened.
     let placeholder = content == Content::Blank && partition.name.as_deref() == Some(overlay::LABEL);
     let (number, partuuid) = (partition.number, partuuid(table, partition.number));
-    Ok(Held { number, content, label, uuid, partuuid, placeholder })
+    Ok(Held { number, content, ext, label, uuid, partuuid, placeholder })
 }
 
 /// Where a partition begins and how long it is, in bytes.
@@ -211,6 +217,7 @@ mod tests {
         let held = |number, label: &str, uuid: &str| Held {
             number,
             content: Content::Unknown,
+            ext: None,
             label: Some(label.to_owned()),
             uuid: Some(uuid.to_owned()),
             partuuid: Some(format!("5a6b7c8d-0{number}")),

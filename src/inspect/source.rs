@@ -195,6 +195,11 @@ fn damaged(image: &Path, packing: Packing, error: &std::io::Error) -> anyhow::Er
         ErrorKind::UnexpectedEof => {
             anyhow!("{image} is cut short: its {packing} data end before they are complete; {again}")
         }
+        _ if packing::is_behind(error) => {
+            anyhow!(
+                "{image} has something behind the end of its {packing} data, which is no part of the image; {again}"
+            )
+        }
         _ => anyhow!("{image} cannot be unpacked: its {packing} data are damaged ({error}); {again}"),
     }
 }

@@ -1,18 +1,17 @@
 //! What system the root of an image holds, and what of it burnonce has to do with. Pure: it looks at a [`Tree`].
 
+pub(crate) use super::dpkg::{Package, packages};
+use super::dpkg::{State, listed};
 use super::tree::{Node, Tree, join};
 use crate::config::{self, Config};
 use crate::overlay::{self, Configuration};
-use anyhow::{Context, Result};
+use anyhow::Result;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::io::{BufRead, BufReader, Read};
 
 /// The longest small text file that is read, in bytes.
 pub const TEXT: u64 = 256 << 10;
-/// The longest list of packages that is read, in bytes; that of a full desktop has 3 MiB.
-const STATUS: u64 = 64 << 20;
 /// Where packages are that the first boot of a node installs.
 pub const PACKAGES: &str = "var/lib/burnonce/packages";
 /// Where systemd keeps what an administrator says of units.
@@ -134,26 +133,16 @@ impl fmt::Display for Distribution {
     }
 }
 
-/// An installed package.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Package {
-    pub name: String,
-    pub version: Option<String>,
-    pub architecture: Option<String>,
-    /// What it says of other packages: the fields [`RELATIONS`] that it has.
-    pub relations: BTreeMap<&'static str, String>,
-}
-
-/// The fields that say of a package what it needs, what it can stand for, and what it cannot be beside (deb-control(5)).
-const RELATIONS: [&str; 6] = ["Pre-Depends", "Depends", "Provides", "Conflicts", "Breaks", "Multi-Arch"];
-
 /// What the root of an image holds.
 ///
 /// # Errors
 /// Something that is there cannot be read.
 pub fn look(root: &dyn Tree) -> Result<System> {
+    let listed = listed(root)?;
+    let names = |state: State| listed.iter().filter(move |(_, one)| *one == state).map(|(package, _)| package);
+    let unpacked: Vec<String> = names(State::Unpacked).map(|package| package.name.clone()).collect();
     let packages: BTreeMap<String, Package> =
-        packages(root)?.into_iter().map(|package| (package.name.clone(), package)).collect();
+        names(State::Installed).map(|package| (package.name.clone(), package.clone())).collect();
     let version = |name: &str| packages.get(name).and_then(|package| package.version.clone());
     let release = os_release(root)?;
     let value = |key: &str| release.get(key).cloned().filter(|value| !value.is_empty());
@@ -168,7 +157,7 @@ pub fn look(root: &dyn Tree) -> Result<System> {
         codename: value("VERSION_CODENAME"),
         release: issue,
         architecture: architecture(root, &packages)?,
-        generator: generator(root, &packages)?,
+        generator: generator(root, &packages, &unpacked)?,
         overlayroot: Overlayroot {
             installed: has_script || packages.contains_key("overlayroot"),
             version: version("overlayroot"),
@@ -242,40 +231,6 @@ pub(crate) fn name(root: &dyn Tree) -> Result<String> {
     Ok(os_release(root)?.remove("PRETTY_NAME").unwrap_or_default())
 }
 
-/// The installed packages, by dpkg's own list (deb-control(5) has its form). One that is there for two architectures is in it twice.
-///
-/// # Errors
-/// The list cannot be read.
-pub(crate) fn packages(root: &dyn Tree) -> Result<Vec<Package>> {
-    let mut found = Vec::new();
-    let Some(file) = root.file("var/lib/dpkg/status")? else { return Ok(found) };
-    let mut package = Package::default();
-    let mut installed = false;
-    for line in BufReader::new(file.take(STATUS)).split(b'\n') {
-        let line = line.context("reading /var/lib/dpkg/status")?;
-        let line = String::from_utf8_lossy(&line);
-        match line.split_once(": ") {
-            Some(("Package", value)) => {
-                let before =
-                    std::mem::replace(&mut package, Package { name: value.trim().to_owned(), ..Package::default() });
-                found.extend(Some(before).filter(|_| installed));
-                installed = false;
-            }
-            Some(("Status", value)) => installed = value.split_whitespace().nth(2) == Some("installed"),
-            Some(("Version", value)) => package.version = Some(value.trim().to_owned()),
-            Some(("Architecture", value)) => package.architecture = Some(value.trim().to_owned()),
-            Some((field, value)) => {
-                if let Some(field) = RELATIONS.iter().find(|one| **one == field) {
-                    package.relations.insert(field, value.trim().to_owned());
-                }
-            }
-            None => {}
-        }
-    }
-    found.extend(Some(package).filter(|package| installed && !package.name.is_empty()));
-    Ok(found)
-}
-
 /// The architecture of dpkg itself; by the header of its program where there is no list of packages.
 fn architecture(root: &dyn Tree, packages: &BTreeMap<String, Package>) -> Result<Option<String>> {
     if let Some(architecture) = packages.get("dpkg").and_then(|package| package.architecture.clone()) {
@@ -308,9 +263,11 @@ fn machine(header: &[u8]) -> Option<&'static str> {
     }
 }
 
-fn generator(root: &dyn Tree, packages: &BTreeMap<String, Package>) -> Result<Generator> {
+/// Programs are there, too, of a package that is unpacked and was not set up.
+fn generator(root: &dyn Tree, packages: &BTreeMap<String, Package>, unpacked: &[String]) -> Result<Generator> {
     let is_there = |package: &str, program: &str| -> Result<bool> {
-        Ok(packages.contains_key(package) || (packages.is_empty() && root.has(program)?))
+        let is_listed = packages.contains_key(package) || unpacked.iter().any(|name| name == package);
+        Ok(is_listed || (packages.is_empty() && root.has(program)?))
     };
     // Where both are, dracut is what `update-initramfs` runs: its package brings one of its own.
     Ok(if is_there("dracut", "usr/bin/dracut")? {

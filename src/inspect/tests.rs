@@ -174,6 +174,7 @@ pub(crate) fn inspected(image: &Image) -> Inspection {
     let held = |number: u32, content: Content| Held {
         number,
         content,
+        ext: None,
         label: Some(image.labels[number as usize - 1].to_owned()),
         uuid: Some(format!("00000000-0000-0000-0000-{number:012}")),
         partuuid: Some(format!("5a6b7c8d-{number:02}")),
@@ -189,7 +190,15 @@ pub(crate) fn inspected(image: &Image) -> Inspection {
         free_slot: obstacles::free_slot(&table, &partitions),
         table,
         partitions,
-        root: Root { partition: 2, size: Bytes(room.0 - MIB), room, clean: true, errors: false, sealed: false },
+        root: Root {
+            partition: 2,
+            size: Bytes(room.0 - MIB),
+            room,
+            clean: true,
+            errors: false,
+            sealed: false,
+            journal: true,
+        },
         findings,
         obstacles: Vec::new(),
     };
@@ -557,8 +566,15 @@ fn each_defect_of_a_table_is_told_of_the_image() {
 
 #[test]
 fn an_image_without_ext4_is_told_what_it_has() {
-    let held =
-        |number: u32, content| Held { number, content, label: None, uuid: None, partuuid: None, placeholder: false };
+    let held = |number: u32, content| Held {
+        number,
+        content,
+        ext: None,
+        label: None,
+        uuid: None,
+        partuuid: None,
+        placeholder: false,
+    };
     for (content, text) in [
         (Content::Encrypted, "partition 2 of a.img is encrypted by LUKS"),
         (Content::Other("Btrfs"), "partition 2 of a.img holds Btrfs, and no partition holds an ext4"),

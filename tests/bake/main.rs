@@ -12,6 +12,7 @@ mod large;
 mod listing;
 mod refused;
 mod rows;
+mod states;
 mod trips;
 
 use std::fs;

@@ -6,7 +6,7 @@ use tempfile::TempDir;
 
 /// Where root begins in an image of these, in bytes, and how long it is: what the first boot needs is free in it.
 pub const ROOT: u64 = BOOT + BOOT_LENGTH;
-pub const BOOT_LENGTH: u64 = 8 * MIB;
+pub const BOOT_LENGTH: u64 = 16 * MIB;
 pub const ROOT_LENGTH: u64 = 240 * MIB;
 
 /// An image with as much room in it as those that are published.

@@ -36,7 +36,7 @@ fn what_comes_out_is_the_same_however_it_is_packed() {
         let output = results.path().join(name);
         let shown = text(&output).to_owned();
         let said_by = bake(&[text(from), "-o", &shown, "--deb", text(debs.path())]).done();
-        assert!(said_by.contains(&format!("{shown} is ready (252 MiB on the card)")), "{said_by}");
+        assert!(said_by.contains(&format!("{shown} is ready (260 MiB on the card)")), "{said_by}");
         // Reads the checksum as people do, and finds the file beside it.
         let script = format!("cd '{}' && sha256sum --check --strict {name}.sha256", results.path().display());
         assert_eq!(said("sh", &["-c", &script], b""), format!("{name}: OK\n"));

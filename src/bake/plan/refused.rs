@@ -3,6 +3,7 @@
 use super::edited::Edited;
 use super::extras::{self, Said};
 use super::{Edit, Image, Request, WIDTH};
+use crate::inspect::cloud;
 use crate::inspect::growers::{FIRST_BOOT, State};
 use crate::inspect::obstacles::{self, Obstacle, Who};
 use crate::inspect::system::{Convert, Distribution, Unit, unit};
@@ -10,6 +11,7 @@ use crate::inspect::{Findings, Inspection, look};
 use crate::output::escaped;
 use crate::overlay::Configuration;
 use crate::text::paragraph;
+use crate::user_data;
 use anyhow::Result;
 use std::fmt;
 
@@ -43,7 +45,11 @@ pub fn check(image: &Image, request: &Request) -> Result<()> {
 ///
 /// # Errors
 /// It is not: a [`Refusal`]; something of the image cannot be read.
-pub fn check_edited<'e>(image: &Image<'e>, edits: impl Iterator<Item = &'e Edit> + Clone) -> Result<()> {
+pub fn check_edited<'e>(
+    image: &Image<'e>,
+    request: &Request,
+    edits: impl Iterator<Item = &'e Edit> + Clone,
+) -> Result<()> {
     let root = Edited::root(image.root, edits.clone())?;
     let boot = image.boot.map(|boot| Edited::boot(boot, edits)).transpose()?;
     let number = image.seen.findings.boot.as_ref().map(|boot| boot.partition);
@@ -52,7 +58,20 @@ pub fn check_edited<'e>(image: &Image<'e>, edits: impl Iterator<Item = &'e Edit>
     let mut after = Inspection { findings, ..image.seen.clone() };
     // The journal is replayed before anything is edited.
     after.root.clean = true;
-    refuse(obstacles::of(&after).into_iter().filter(|obstacle| obstacle.who != Who::Unknown).collect())
+    let found = obstacles::of(&after).into_iter().filter(|obstacle| obstacle.who != Who::Unknown);
+    let convert = obstacles::convert(&after.findings.system.burnonce);
+    refuse(found.map(|obstacle| of_given(obstacle, request, convert.as_ref())).collect())
+}
+
+/// What is wrong in a file that was given is put right there, and not in the image. `convert` is the obstacle in the configuration.
+fn of_given(mut obstacle: Obstacle, request: &Request, convert: Option<&Obstacle>) -> Obstacle {
+    if request.config.is_some() && Some(&obstacle) == convert {
+        obstacle.found = "`convert: false` is in the configuration that is given: no boot converts".to_owned();
+        obstacle.remedy = "take that line out of the file that --config names".to_owned();
+    } else if request.seed.iter().any(|(name, _)| *name == user_data::NAME) {
+        obstacle.remedy = obstacle.remedy.replace(cloud::USER_DATA, "the user-data that is given");
+    }
+    obstacle
 }
 
 fn refuse(found: Vec<Obstacle>) -> Result<()> {

@@ -305,8 +305,14 @@ fn what_would_come_to_nothing_is_refused() {
             keyed(with("user-data", "#cloud-config\nssh_authorized_keys: []\n")),
             "of two such lists cloud-init takes one alone",
         ),
-        (with("user-data", "#cloud-config\ngrowpart: {mode: auto}\n"), "cloud-init growpart"),
-        (Request { config: Some(b"convert: false\n".to_vec()), ..request() }, "`convert: false`"),
+        (
+            with("user-data", "#cloud-config\ngrowpart: {mode: auto}\n"),
+            "> take `growpart` out of the user-data that is given, which counts before",
+        ),
+        (
+            Request { config: Some(b"convert: false\n".to_vec()), ..request() },
+            "is in the configuration that is given: no boot converts. > take that line out of the file that --config names.",
+        ),
     ] {
         let text = refused(&stock(), &request);
         assert!(text.contains(sentence), "{sentence}: {text}");
@@ -317,6 +323,8 @@ fn what_would_come_to_nothing_is_refused() {
     there.boot = there.boot.file("user-data", format!("#cloud-config\n# {}\nhostname: a\n", "x".repeat(20_000)));
     assert!(refused(&there, &named(request())).contains("user-data is longer than 16 KiB"));
     planned(&there, &request()).unwrap();
+    there.boot = there.boot.file("user-data", "#cloud-config\ngrowpart: {mode: auto}\n");
+    assert!(refused(&there, &request()).contains("> take `growpart` out of user-data on the boot partition"));
     // Another one takes its place.
     planned(&there, &named(with("user-data", "#cloud-config\nusers: [default]\n"))).unwrap();
 
@@ -362,4 +370,18 @@ fn keys_without_cloud_init_are_for_the_first_user() {
     assert!(plan.edits().any(|edit| *edit == expected), "{plan:?}");
     assert!(plan.edits().any(|edit| *edit == Edit::Boot { path: "ssh".to_owned(), content: Vec::new() }));
     assert_eq!(planned(&edited(row, &plan), &wanted).unwrap().steps, []);
+}
+
+#[test]
+fn a_root_that_grows_for_inodes_says_so() {
+    let plan = |grows_for_inodes| Plan {
+        steps: Vec::new(),
+        notes: Vec::new(),
+        grow: Some(Bytes(64 << 20)),
+        grows_for_inodes,
+        makes_initramfs: false,
+    };
+    let text = plan(true).to_string().split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(text.contains("longer, by 64 MiB: too few inodes are free in it, and more come with more room."), "{text}");
+    assert!(plan(false).to_string().contains("longer, by 64 MiB.\n"));
 }

@@ -219,19 +219,20 @@ const ROOM: Room = Room { block: 4096, blocks: 0, inodes: 0, extents: true, inod
 fn what_is_needed_is_what_is_short_with_a_margin() {
     let blocks = |bytes: u64| bytes / 4096;
     let plenty = Room { blocks: blocks(MARGIN.0) + 2 * 300 + 600, inodes: MARGIN_INODES + 300, ..ROOM };
-    assert_eq!(needed(plenty, &[Bytes(1); 200], Bytes(0)), Bytes(0));
-    assert_eq!(needed(plenty, &[Bytes(4097); 300], Bytes(0)), Bytes(0));
+    assert_eq!(needed(plenty, &[Bytes(1); 200], Bytes(0)), Needed::default());
+    assert_eq!(needed(plenty, &[Bytes(4097); 300], Bytes(0)), Needed::default());
     // One block, or one inode: and a group.
-    let one = needed(plenty, &[&[Bytes(4097); 299][..], &[Bytes(8193)]].concat(), Bytes(0)).0;
-    assert!((8 * MIB..8 * MIB + 8192).contains(&one), "{one}");
-    assert_eq!(needed(plenty, &[Bytes(0); 301], Bytes(0)), Bytes(8 * MIB + 16384));
+    let one = needed(plenty, &[&[Bytes(4097); 299][..], &[Bytes(8193)]].concat(), Bytes(0));
+    assert!((8 * MIB..8 * MIB + 8192).contains(&one.bytes.0) && !one.for_inodes, "{one:?}");
+    let one = needed(plenty, &[Bytes(0); 301], Bytes(0));
+    assert_eq!(one, Needed { bytes: Bytes(8 * MIB + 16384), for_inodes: true });
     // What the node unpacks counts with what it has around it.
-    let unpacked = needed(plenty, &[], Bytes(100 * MIB)).0;
+    let unpacked = needed(plenty, &[], Bytes(100 * MIB)).bytes.0;
     assert!((110 * MIB..300 * MIB).contains(&unpacked), "{unpacked}");
     // A full one, and numbers that no image has.
-    assert!(needed(ROOM, &[], Bytes(0)) > MARGIN);
-    assert!(needed(ROOM, &[Bytes(u64::MAX); 3], Bytes(u64::MAX)).0 > 1 << 60);
-    assert!(needed(Room { inode_per: 0, inode_size: u64::MAX >> 1, ..ROOM }, &[], Bytes(0)) > MARGIN);
+    assert!(needed(ROOM, &[], Bytes(0)).bytes > MARGIN);
+    assert!(needed(ROOM, &[Bytes(u64::MAX); 3], Bytes(u64::MAX)).bytes.0 > 1 << 60);
+    assert!(needed(Room { inode_per: 0, inode_size: u64::MAX >> 1, ..ROOM }, &[], Bytes(0)).bytes > MARGIN);
 }
 
 /// What it says is enough, whatever the file system costs itself.
@@ -242,9 +243,9 @@ fn a_root_that_grew_by_what_is_needed_holds_it() {
         let files: Vec<Bytes> = (0..300).map(|n| Bytes(n * 1000)).collect();
         let room = Root::open(&made.path, ROOT, 0).unwrap().room();
         let unpacked = Bytes(50 * MIB);
-        grown(&made, needed(room, &files, unpacked).0).unwrap();
+        grown(&made, needed(room, &files, unpacked).bytes.0).unwrap();
         let mut root = Root::open(&made.path, ROOT, 0).unwrap();
-        assert_eq!(needed(root.room(), &files, unpacked), Bytes(0), "{kind:?}");
+        assert_eq!(needed(root.room(), &files, unpacked), Needed::default(), "{kind:?}");
         let attributes = Attributes { mode: 0o644, uid: 0, gid: 0, mtime: 0 };
         for (n, length) in files.iter().enumerate() {
             root.write(&format!("etc/many/new-{n}"), &vec![7; length.0 as usize], &attributes).unwrap();

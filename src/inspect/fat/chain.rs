@@ -1,6 +1,6 @@
 //! Chains of clusters: read from end to end, and the places that a directory takes.
 
-use super::{Fat, LONGEST_DIRECTORY, Width, entries, find};
+use super::{Fat, LONGEST_DIRECTORY, Width, entries, find, u16_at, u32_at};
 use anyhow::{Result, ensure};
 use std::io::{self, Read};
 use std::ops::Range;
@@ -159,14 +159,41 @@ impl Fat<'_> {
     /// # Errors
     /// It cannot be read.
     pub(crate) fn is_dirty(&self) -> Result<bool> {
+        Ok(!self.marks()?.is_empty())
+    }
+
+    /// The bytes in which that is noted, each with its place in the partition and with what it is where nothing is noted. Linux has it in a
+    /// byte of the boot sector that the specification calls reserved (kernel, `fs/fat/inode.c`: `fat_set_state`); Windows in the second
+    /// entry of each table (Microsoft's "FAT: General Overview of On-Disk Format" 1.03, "ClnShutBitMask"). dosfstools looks at the first.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub(crate) fn marks(&self) -> Result<Vec<(u64, u8)>> {
         let at = if self.width == Width::ThirtyTwo { 0x41 } else { 0x25 };
-        let noted = self.bytes_at(&(at..at + 1))?[0] & 1 != 0;
-        let table = |bytes: u64| self.bytes_at(&(self.table + bytes..self.table + 2 * bytes));
-        Ok(noted
-            || match self.width {
-                Width::Twelve => false,
-                Width::Sixteen => table(2)?[1] & 0x80 == 0,
-                Width::ThirtyTwo => table(4)?[3] & 0x08 == 0,
-            })
+        let sector = self.bytes_at(&(0..at + 1))?;
+        let state = sector[at as usize];
+        let mut found = Vec::new();
+        if state & 1 != 0 {
+            found.push((at, state & !1));
+        }
+        // The last byte of the second entry, and the bit in it.
+        let (last, clean) = match self.width {
+            Width::Twelve => return Ok(found),
+            Width::Sixteen => (3, 0x80),
+            Width::ThirtyTwo => (7, 0x08),
+        };
+        let sectors = match u16_at(&sector, 22) {
+            0 => u64::from(u32_at(&sector, 36)),
+            sectors => u64::from(sectors),
+        };
+        let length = sectors * u64::from(u16_at(&sector, 11));
+        for number in 0..u64::from(sector[16]) {
+            let at = self.table + number * length + last;
+            let byte = self.bytes_at(&(at..at + 1))?[0];
+            if byte & clean == 0 {
+                found.push((at, byte | clean));
+            }
+        }
+        Ok(found)
     }
 }
