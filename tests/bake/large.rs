@@ -1,4 +1,4 @@
-//! A large image takes as little memory as a small one.
+//! A large image takes as little memory as a small one, and no more time than what it is made of.
 
 use crate::command;
 use crate::common::{MIB, Shape, said};
@@ -14,31 +14,50 @@ use tempfile::TempDir;
 /// What the machine with the least memory that anybody bakes on can spare, in KiB.
 const MOST: u64 = 200 << 10;
 
-/// The most memory that burnonce had while it baked this, in KiB: the high-water mark that the kernel keeps (proc_pid_status(5)).
-fn peak(image: &Path, output: &Path, debs: &Debs) -> u64 {
+/// What baking took.
+struct Taken {
+    /// The most memory that burnonce had, in KiB: the high-water mark that the kernel keeps (proc_pid_status(5)).
+    peak: u64,
+    /// Processor time of burnonce and of what it started, in seconds.
+    time: f64,
+}
+
+fn taken(image: &Path, output: &Path, debs: &Debs) -> Taken {
     let temporary = TempDir::new().unwrap();
     let arguments = [text(image), "-o", text(output), "--deb", text(debs.path())];
     let mut child = command(temporary.path(), &arguments).stdout(Stdio::null()).spawn().unwrap();
-    let status = format!("/proc/{}/status", child.id());
-    let mut peak = 0;
-    let ended = loop {
-        let text = fs::read_to_string(&status).unwrap();
-        let mark = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let of = |name: &str| fs::read_to_string(format!("/proc/{}/{name}", child.id())).unwrap();
+    let (mut peak, mut ticks) = (0, 0);
+    loop {
+        let (status, stat) = (of("status"), of("stat"));
+        // utime, stime, cutime and cstime, behind the name in parentheses (proc_pid_stat(5)).
+        let fields = stat.rsplit(')').next().unwrap().split_whitespace().skip(11).take(4);
+        ticks = fields.map(|field| field.parse::<u64>().unwrap()).sum::<u64>().max(ticks);
         // There is none any more when it has ended.
-        if let Some(mark) = mark {
-            peak = mark.trim().trim_end_matches(" kB").parse().unwrap();
-        }
-        if let Some(ended) = child.try_wait().unwrap() {
-            break ended;
+        match status.lines().find_map(|line| line.strip_prefix("VmHWM:")) {
+            Some(mark) => peak = mark.trim().trim_end_matches(" kB").parse().unwrap(),
+            None => break,
         }
         std::thread::sleep(Duration::from_millis(5));
-    };
+    }
+    let ended = child.wait().unwrap();
     assert!(ended.success(), "{ended}");
-    peak
+    // Linux has counted in hundredths for programs since there is a constant for it (`USER_HZ`).
+    Taken { peak, time: ticks as f64 / 100.0 }
+}
+
+/// Processor time of a script, in seconds: of what the shell waited for, by its `times`.
+fn time(script: &str) -> f64 {
+    let said = said("sh", &["-euc", &format!("{script}; times")], b"");
+    let seconds = |time: &str| -> f64 {
+        let (minutes, seconds) = time.trim_end_matches('s').split_once('m').unwrap();
+        minutes.parse::<f64>().unwrap() * 60.0 + seconds.parse::<f64>().unwrap()
+    };
+    said.lines().last().unwrap().split_whitespace().map(seconds).sum()
 }
 
 #[test]
-fn an_image_of_4_gib_takes_little_memory() {
+fn an_image_of_4_gib_takes_little_memory_and_time() {
     let (debs, directory, results) = (Debs::make(), TempDir::new().unwrap(), TempDir::new().unwrap());
     let shape = Shape { root_length: 4096 * MIB, ..rows::ROOMY };
     let image = rows::trixie().make_as(directory.path(), "large.img", shape);
@@ -49,9 +68,17 @@ fn an_image_of_4_gib_takes_little_memory() {
         &["-c", &format!("xz -0 -T2 --lzma2=preset=0,dict=8MiB --stdout '{}' >'{}'", text(&image), text(&packed))],
         b"",
     );
-    for (from, to) in [(&image, "raw.img"), (&packed, "unpacked.img")] {
-        let peak = peak(from, &results.path().join(to), &debs);
+    // What would be done by hand instead: a copy, and its checksum.
+    let by_hand = directory.path().join("by-hand.img");
+    let by_hand = text(&by_hand);
+    let copying = time(&format!("cp --sparse=always '{}' '{by_hand}'", text(&image)));
+    let hashing = time(&format!("sha256sum '{by_hand}' >/dev/null"));
+    let unpacking = time(&format!("xz -dT0 <'{}' >'{by_hand}'", text(&packed)));
+    for (from, to, by_hand) in [(&image, "raw.img", copying), (&packed, "unpacked.img", unpacking)] {
+        let Taken { peak, time } = taken(from, &results.path().join(to), &debs);
+        println!("{to}: {peak} KiB, {time:.1} s beside {by_hand:.1} s and {hashing:.1} s for its checksum");
         assert!((1 << 10..MOST).contains(&peak), "{to}: {peak} KiB");
+        assert!(time < 1.2 * (by_hand + hashing), "{to}: {time} s, beside {by_hand} s and {hashing} s");
     }
     assert_eq!(names(results.path()).len(), 4);
     // Both are the same, by their checksums, and have holes as they came.
