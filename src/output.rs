@@ -20,6 +20,13 @@ pub fn tell(text: impl Display) {
     }
 }
 
+/// Asks on standard error, as it is: standard output may go into a file, and whoever is asked would not see the question.
+pub fn ask(text: impl Display) {
+    if let Err(error) = write!(std::io::stderr(), "{text}") {
+        log::debug!("standard error: {error}");
+    }
+}
+
 /// Text on one line, and free of what a terminal would obey: control characters, bytes that are no UTF-8 and the backslash itself become
 /// escapes, `\n`, `\x1b`, `\\`.
 pub fn escaped(text: impl AsRef<OsStr>) -> String {

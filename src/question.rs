@@ -1,7 +1,7 @@
 //! Asking the one at the terminal, and what is refused.
 
 use crate::Exit;
-use crate::output::{print, tell};
+use crate::output::{ask, tell};
 use anyhow::{Context, Result};
 use std::fmt;
 use std::io::{BufRead, IsTerminal};
@@ -41,8 +41,7 @@ impl Refused {
 /// # Errors
 /// [`Refused`]: the answer is not yes.
 pub(crate) fn confirm(text: &str) -> Result<()> {
-    print(text);
-    print("Go on? [y/N] ");
+    ask(format_args!("{text}Go on? [y/N] "));
     let mut answer = String::new();
     std::io::stdin().lock().read_line(&mut answer).context("reading the answer")?;
     match answer.trim().to_lowercase().as_str() {

@@ -167,6 +167,14 @@ fn where_the_result_cannot_go() {
     let run = |arguments: &[&str]| bake(&[arguments, &debs[..]].concat());
     let said_by = run(&[image, "-o", &out]).gave_up(3);
     assert!(said_by.contains("there is no terminal to ask on; use --yes"), "{said_by}");
+    // The question is for who sits at the terminal, wherever the rest goes.
+    let log = given.directory.path().join("log");
+    let program = env!("CARGO_BIN_EXE_burnonce");
+    let typed = format!("{program} bake {image} -o {out} --deb {} >{}", debs[1], text(&log));
+    let shown =
+        said("sh", &["-c", &format!("script --quiet --return --command '{typed}' /dev/null || echo $?")], b"n\n");
+    assert!(shown.contains("Go on? [y/N]") && shown.ends_with("3\n"), "{shown}");
+    assert_eq!(fs::read_to_string(&log).unwrap(), "");
     assert!(run(&[image, "-o", image]).gave_up(1).contains("is the image itself; give --in-place"));
     assert!(run(&[image]).gave_up(2).contains("--output <FILE>"));
     // Each option takes one path, so that the image can stand behind it.
