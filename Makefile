@@ -36,8 +36,8 @@ cargo_deny = $(if $(shell cargo-deny --version 2>/dev/null | grep -E ' (0\.(1[89
 
 .PHONY: help
 help: ## list the targets
-	@sed -n 's/^\([a-z-]*\):.*## /\1 /p' $(MAKEFILE_LIST) | while read -r target text; do \
-	    printf '  make %-11s %s\n' "$$target" "$$text"; done
+	@sed -n 's/^\([a-z0-9-]*\):.*## /\1 /p' $(MAKEFILE_LIST) | while read -r target text; do \
+	    printf '  make %-12s %s\n' "$$target" "$$text"; done
 
 .PHONY: setup
 setup: ## install from Debian what building and testing need
@@ -98,7 +98,9 @@ test: setup ## test everything, in virtual machines too
 scenarios:
 	cargo test $(elevated) --locked --package burnonce-vm --lib --bins --test scenarios -- --test-threads=2 --nocapture
 arm64-beside:
-	nice $(MAKE) test-arm64
+	@mkdir -p target
+	nice $(MAKE) test-arm64 >target/arm64.log 2>&1 || { cat target/arm64.log; exit 1; }
+	@tail -n 20 target/arm64.log
 
 .PHONY: test-arm64
 test-arm64: setup ## the package for arm64: cross-built, and installed under emulation

@@ -406,14 +406,18 @@ fn failed(plan: &Plan, seen: &Observation, machine: &Machine, failure: Failure) 
     if let Some((what, attempt, counts)) = begun.filter(|_| failure.step != Step::Reboot.to_string()) {
         apply::record_failure(machine, counts, &failure);
         let most = plan::MAX_ATTEMPTS;
-        let next = if attempt < most { "The next boot tries again" } else { "burnonce does not try again" };
+        let next = if attempt < most {
+            "The next boot tries again. Until then"
+        } else {
+            "burnonce does not try again. From now on"
+        };
         let text = format!("{}: {:#}", failure.step, failure.error);
         leave_notice(
             machine.root,
             seen,
             &format!(
-                "Attempt {attempt} of {most} to {what} failed. {text}.\n{next}. Until then the node writes to the image as it would without \
-                 burnonce, and that stays in it:\nwhere a reset is to give back what was burned, burn the card again."
+                "Attempt {attempt} of {most} to {what} failed. {text}.\n{next} the node writes to the image as it would without burnonce, \
+                 and that stays in it:\nwhere a reset is to give back what was burned, burn the card again."
             ),
         );
     }

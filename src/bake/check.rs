@@ -95,6 +95,7 @@ pub fn repair(image: &Path, offset: u64) -> Result<bool> {
 
 const REMEDY: &str =
     "Download the image again; or have a copy of it repaired by `e2fsck -f`, look at what was lost, and use that";
+const SOUND: &str = "Download the image again; where it is sound before (`fsck.fat -n` of that partition, copied out of it, finds nothing), report this";
 const NEWER: &str = "A newer e2fsprogs may know more; otherwise use another image";
 
 /// Has the root file system that begins at the byte `offset` of `image` checked, all of it. Writes nothing. The path is absolute.
@@ -125,7 +126,7 @@ pub fn check_fat(file: &File, start: u64, length: u64) -> Result<Checked> {
     let (code, said) =
         programs::judged(&Program::at(program).args([Path::new("-n"), &copy.path].map(|a| a.display().to_string())))?;
     // 1: something is wrong (fsck.fat(8)); where it could not even begin, it says 1, too.
-    ensure!(code == 0, "the boot partition of the image is damaged (fsck.fat, code {code}): {said}");
+    ensure!(code == 0, "the boot partition of the image is damaged (fsck.fat, code {code}): {said}. {SOUND}");
     Ok(Checked::Sound)
 }
 

@@ -202,6 +202,8 @@ struct Pending {
     target: PathBuf,
     /// Where it has a name.
     named: Option<Named>,
+    /// What it gets in the end, of the file that it takes the place of.
+    mode: Option<u32>,
 }
 
 impl Pending {
@@ -222,10 +224,9 @@ impl Pending {
             }
             Err(error) => return Err(error).with_context(making),
         };
-        if let Ok(replaced) = fs::metadata(target) {
-            take_over(&file, &replaced).with_context(making)?;
-        }
-        Ok(Pending { file, target: target.to_owned(), named })
+        let replaced = fs::metadata(target).ok();
+        let mode = replaced.map(|replaced| take_over(&file, &replaced)).transpose().with_context(making)?;
+        Ok(Pending { file, target: target.to_owned(), named, mode })
     }
 
     /// What an error means that came of writing.
@@ -281,6 +282,9 @@ impl Pending {
     fn place(self) -> Result<()> {
         self.flush()?;
         let placing = || format!("putting {} at its place", self.target.display());
+        if let Some(mode) = self.mode {
+            set_mode(&self.file, mode).with_context(placing)?;
+        }
         let named = match &self.named {
             Some(_) => self.named,
             None => link(&self.file, &self.target).with_context(placing)?,
@@ -295,13 +299,23 @@ impl Pending {
     }
 }
 
-/// Has the owner and the mode of the file that it takes the place of. To give a file away needs root; what the mode then grants to a group is
-/// that of another one.
-fn take_over(file: &File, replaced: &Metadata) -> io::Result<()> {
+/// Gives a new file the owner of the one that it takes the place of, and lets nobody read it who could not read that; says what mode it is to
+/// have in the end. Until then its owner reads and writes it, whose programs open it by a path. To give a file away needs root; what a mode
+/// grants to a group is not for another group.
+fn take_over(file: &File, replaced: &Metadata) -> io::Result<u32> {
     let mine = file.metadata()?;
     let is_same = (mine.uid(), mine.gid()) == (replaced.uid(), replaced.gid());
     let given = is_same || fchown(file, Some(replaced.uid()), Some(replaced.gid())).is_ok();
     let mode = replaced.mode() & if given { 0o777 } else { 0o707 };
+    set_mode(file, mode | 0o600)?;
+    Ok(mode)
+}
+
+/// Sets a mode that is another one: where there are none, as on FAT, a call for it can be refused.
+fn set_mode(file: &File, mode: u32) -> io::Result<()> {
+    if file.metadata()?.mode() & 0o7777 == mode {
+        return Ok(());
+    }
     file.set_permissions(Permissions::from_mode(mode))
 }
 

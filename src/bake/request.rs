@@ -23,6 +23,7 @@ const LONGEST: u64 = 1 << 20;
 const LONGEST_PACKAGE: u64 = 32 << 20;
 /// What a file takes at least in a file system, in bytes: ext4's block.
 const BLOCK: u64 = 4096;
+
 /// Reads the files that `options` name, but for the packages.
 ///
 /// # Errors

@@ -12,6 +12,7 @@ mod large;
 mod listing;
 mod refused;
 mod rows;
+mod signals;
 mod states;
 mod trips;
 

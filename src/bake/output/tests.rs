@@ -68,7 +68,7 @@ fn what_is_given_up_leaves_nothing_and_what_was_there_stays() {
     assert_eq!(names(directory.path()), ["mine.img"]);
     let (mut file, named) = Named::create(&target).unwrap();
     file.write_all(b"new").unwrap();
-    Pending { file, target: target.clone(), named: Some(named) }.place().unwrap();
+    Pending { file, target: target.clone(), named: Some(named), mode: None }.place().unwrap();
     assert_eq!(names(directory.path()), ["mine.img"]);
     assert_eq!(fs::read_to_string(&target).unwrap(), "new");
 }
@@ -86,9 +86,14 @@ fn a_new_file_is_as_any_other() {
     assert_eq!(mode(&directory.path().join("mine.img.sha256")), mode(&other));
 
     // One that takes the place of another is read by nobody who could not read that.
-    fs::set_permissions(&target, fs::Permissions::from_mode(0o600)).unwrap();
-    Output::create(&target).unwrap().publish().unwrap();
-    assert_eq!(mode(&target) & 0o7777, 0o600);
+    for old in [0o600, 0o444, 0o400] {
+        fs::set_permissions(&target, fs::Permissions::from_mode(old)).unwrap();
+        let output = Output::create(&target).unwrap();
+        // Until it is whole, its owner's programs open it by a path.
+        assert_eq!(output.file().metadata().unwrap().permissions().mode() & 0o7777, old | 0o600);
+        output.publish().unwrap();
+        assert_eq!(mode(&target) & 0o7777, old);
+    }
 }
 
 #[test]

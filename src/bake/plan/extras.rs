@@ -177,11 +177,15 @@ pub fn in_the_way(said: &Said, request: &Request) -> Vec<Obstacle> {
     }
     if request.hostname_from_serial || !request.keys.is_empty() {
         for file in &said.unread {
+            let remedy = match file.as_str() {
+                "user-data" | "meta-data" => "give it by --user-data or --meta-data: then all of it is looked into",
+                _ => "make it shorter, or leave --ssh-key and --hostname-from out",
+            };
             let what = format!(
                 "{file} is longer than {}, so that it was not looked into whether it has other keys or another name in it",
                 Bytes(cloud::LONGEST as u64)
             );
-            owner(what, "give what is to count by --user-data, and leave --ssh-key and --hostname-from out");
+            owner(what, remedy);
         }
     }
     found

@@ -12,7 +12,7 @@ use crate::image::Image;
 use crate::node::Node;
 
 /// What boots, where its name does not end as an image's.
-const BOOTED: [&str; 2] = ["vmlinuz", "initramfs8"];
+const BOOTED: [&str; 3] = ["vmlinuz", "initramfs8", "bcm2710-rpi-3-b.dtb"];
 
 /// What a scenario works with.
 pub struct Bed {
