@@ -91,19 +91,10 @@ test: setup ## test everything, in virtual machines too
 	$(MAKE) lint deny deb
 	cargo test $(elevated) --locked --workspace --exclude burnonce-vm --exclude burnonce-crash
 	cargo test $(elevated) --locked --package burnonce-crash -- --nocapture
-	$(MAKE) --jobs=2 scenarios arm64-beside
-
-# The machines wait now and then, and the package for arm64 is made meanwhile.
-.PHONY: scenarios arm64-beside
-scenarios:
 	cargo test $(elevated) --locked --package burnonce-vm --lib --bins --test scenarios -- --test-threads=2 --nocapture
-arm64-beside:
-	@mkdir -p target
-	nice $(MAKE) test-arm64 >target/arm64.log 2>&1 || { cat target/arm64.log; exit 1; }
-	@tail -n 20 target/arm64.log
 
 .PHONY: test-arm64
-test-arm64: setup ## the package for arm64: cross-built, and installed under emulation
+test-arm64: setup ## the package for arm64: cross-built, and installed under emulation (seven minutes)
 	$(MAKE) --jobs=2 deb-arm64 root-arm64
 	cargo test $(elevated) --locked --test arm64
 

@@ -10,6 +10,8 @@
 # Debian 12 and not the newest: a program asks for the C library that it was linked with, or a later one. What is linked
 # on Debian 13, libext2fs among it, needs glibc 2.38, and Debian 12 and Ubuntu 22.04 have an older one.
 set -euo pipefail
+# What make and cargo hand down: with it, mmdebstrap's own descriptors get two digits, and sh(1) takes one alone (`cat >&11`).
+exec 3>&- 4>&- 5>&- 6>&- 7>&- 8>&-
 export LC_ALL=C
 
 SUITE=bookworm

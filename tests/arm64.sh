@@ -9,6 +9,8 @@
 #
 # This machine's dpkg unpacks it, for under emulation that takes three times as long; the packages' scripts run emulated.
 set -euo pipefail
+# What make and cargo hand down: with it, mmdebstrap's own descriptors get two digits, and sh(1) takes one alone (`cat >&11`).
+exec 3>&- 4>&- 5>&- 6>&- 7>&- 8>&-
 export LC_ALL=C DEBIAN_FRONTEND=noninteractive
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin
 

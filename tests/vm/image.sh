@@ -10,6 +10,8 @@
 #
 # Needs root: a chroot and file owners are the point of it.
 set -euo pipefail
+# What make and cargo hand down: with it, mmdebstrap's own descriptors get two digits, and sh(1) takes one alone (`cat >&11`).
+exec 3>&- 4>&- 5>&- 6>&- 7>&- 8>&-
 export LC_ALL=C
 
 usage() {

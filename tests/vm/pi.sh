@@ -10,6 +10,8 @@
 # Programs of the image, the maintainer scripts among them, are run by qemu-user. Needs root: a chroot and file owners are
 # the point of it.
 set -euo pipefail
+# What make and cargo hand down: with it, mmdebstrap's own descriptors get two digits, and sh(1) takes one alone (`cat >&11`).
+exec 3>&- 4>&- 5>&- 6>&- 7>&- 8>&-
 export LC_ALL=C DEBIAN_FRONTEND=noninteractive
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin
 
