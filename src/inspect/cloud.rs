@@ -11,7 +11,7 @@ use serde_yaml::Value;
 /// The user-data, as it is called in sentences.
 pub(crate) const USER_DATA: &str = "user-data on the boot partition";
 /// The main file.
-pub const MAIN: &str = "etc/cloud/cloud.cfg";
+const MAIN: &str = "etc/cloud/cloud.cfg";
 /// The files of this directory come after it, sorted by their names (cloud-init's documentation, "Base configuration").
 pub const DIRECTORY: &str = "etc/cloud/cloud.cfg.d";
 /// The lists of modules that a growing one can be in.
@@ -108,12 +108,20 @@ pub fn disabled(root: &dyn Tree, lines: &[CommandLine]) -> Result<Option<String>
     Ok(file.then(|| "/etc/cloud/cloud-init.disabled is there".to_owned()))
 }
 
-/// Reads the main file, those after it, and the user-data, which comes last.
-fn settings(root: &dyn Tree, boot: Option<&dyn Tree>) -> Result<Settings> {
+/// The files of the configuration in the root, in the order in which each takes the place of those before it.
+///
+/// # Errors
+/// The directory is there and cannot be read.
+pub fn files(root: &dyn Tree) -> Result<Vec<String>> {
     let names = root.list(DIRECTORY)?;
     let after = names.iter().filter(|name| name.ends_with(".cfg")).map(|name| format!("{DIRECTORY}/{name}"));
+    Ok([MAIN.to_owned()].into_iter().chain(after).collect())
+}
+
+/// Reads the main file, those after it, and the user-data, which comes last.
+fn settings(root: &dyn Tree, boot: Option<&dyn Tree>) -> Result<Settings> {
     let mut settings = Settings::default();
-    for path in [MAIN.to_owned()].into_iter().chain(after) {
+    for path in files(root)? {
         if let Some(text) = root.text(&path, TEXT)? {
             settings.read(&format!("/{path}"), &text);
         }

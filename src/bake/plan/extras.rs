@@ -126,9 +126,8 @@ impl Said {
                 (None, None) => {}
             }
         }
-        let names = image.root.list(cloud::DIRECTORY)?;
-        let after = names.iter().rev().filter(|name| name.ends_with(".cfg") && *name != KEYS);
-        for path in after.map(|name| join(cloud::DIRECTORY, name)).chain([cloud::MAIN.to_owned()]) {
+        let ours = join(cloud::DIRECTORY, KEYS);
+        for path in cloud::files(image.root)?.into_iter().rev().filter(|path| *path != ours) {
             said.look(&format!("/{path}"), image.root.text(&path, TEXT)?);
         }
         Ok(said)
