@@ -88,7 +88,8 @@ demo: setup ## burn a Debian 13 image with burnonce in it, and watch it boot
 
 .PHONY: test
 test: setup ## test everything, in virtual machines too
-	$(MAKE) lint deny deb
+	$(MAKE) lint check-macos deny deb
+	$(MAKE) test-arm64
 	cargo test $(elevated) --locked --workspace --exclude burnonce-vm --exclude burnonce-crash
 	cargo test $(elevated) --locked --package burnonce-crash -- --nocapture
 	cargo test $(elevated) --locked --package burnonce-vm --lib --bins --test scenarios -- --test-threads=2 --nocapture
@@ -142,7 +143,7 @@ lint: ## formatting, clippy, shell scripts
 	shellcheck share/overlayroot.local.conf $(shell find initramfs systemd/system-shutdown -type f) debian/burnonce.p* debian/cross.sh .ci/run $(wildcard tests/*.sh tests/vm/*.sh)
 
 .PHONY: check-macos
-check-macos: ## compile bake and inspect for macOS, without linking (needs rustup)
+check-macos: setup ## compile bake and inspect for macOS, without linking
 	tests/macos.sh
 
 .PHONY: deny

@@ -6,13 +6,18 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 target=aarch64-apple-darwin
-sysroot=$(rustc --print sysroot)
-if [ ! -d "$sysroot/lib/rustlib/$target/lib" ]; then
-    command -v rustup >/dev/null || {
-        echo "$0: this toolchain has no library for $target, and only rustup installs one (https://rustup.rs)" >&2
+clippy=(cargo clippy)
+if [ ! -d "$(rustc --print sysroot)/lib/rustlib/$target/lib" ]; then
+    # Debian packages no library for macOS, but its source. To compile that is open to a nightly compiler, or to one that is told to be:
+    # what comes out is looked at here, not used. By their paths, for other toolchains may come first on the PATH.
+    source=/usr/lib/rustlib/src/rust/library
+    if [ ! -f "$source/Cargo.lock" ] || [ ! -x /usr/bin/cargo-clippy ]; then
+        echo "$0: this toolchain has no library for $target. Either install it (rustup target add $target)," \
+            "or Debian's toolchain with the library's source (make setup)" >&2
         exit 1
-    }
-    rustup target add "$target"
+    fi
+    export RUSTC=/usr/bin/rustc CARGO=/usr/bin/cargo RUSTC_BOOTSTRAP=1
+    clippy=(/usr/bin/cargo-clippy clippy '-Zbuild-std=std,panic_abort')
 fi
 
 tools=$(mktemp -d)
@@ -35,4 +40,5 @@ chmod +x "$tools/cc" "$tools/ar"
 export CC_aarch64_apple_darwin=$tools/cc AR_aarch64_apple_darwin=$tools/ar
 # One that is set would stand in for the path of a Mac's headers; without any, cc asks Xcode.
 export SDKROOT=/ PKG_CONFIG_ALLOW_CROSS=1
-cargo clippy --locked --package burnonce --lib --bins --target "$target" "$@" -- -D warnings
+export CARGO_TARGET_DIR=target/macos
+"${clippy[@]}" --locked --package burnonce --lib --bins --target "$target" "$@" -- -D warnings

@@ -86,6 +86,19 @@ toolchain() {
     fi
 }
 
+# `make check-macos` compiles Rust's own library for macOS from its source, unless the toolchain brings it.
+library_for_macos() {
+    [ -d "$(PATH=$PATH:${CARGO_HOME:-$HOME/.cargo}/bin rustc --print sysroot 2>/dev/null)/lib/rustlib/aarch64-apple-darwin" ]
+}
+
+source_of_library() {
+    if [ "$release" = 12 ]; then
+        echo rust-web-src
+    else
+        echo rust-src
+    fi
+}
+
 # On Debian 12, qemu-utils of the backports excludes the emulator of the release, so both come from there.
 backports() {
     local file=/etc/apt/sources.list.d/bookworm-backports.sources
@@ -114,8 +127,10 @@ case $release in
 esac
 
 mapfile -t wanted < <(missing "${PACKAGES[@]}" "$@")
-if ! cargo_will_do; then
-    read -ra tools <<<"$(toolchain)"
+read -ra tools <<<"$(toolchain)"
+if ! library_for_macos; then
+    mapfile -t -O ${#wanted[@]} wanted < <(missing "${tools[@]}" "$(source_of_library)")
+elif ! cargo_will_do; then
     wanted+=("${tools[@]}")
 fi
 [ ${#wanted[@]} = 0 ] || install "${wanted[@]}"

@@ -1,11 +1,14 @@
 //! What several scenarios look at.
 
-use crate::{Card, Node};
+use crate::{Card, Image, Node, tree};
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 /// The exit code of `burnonce status` on a node that does not run as it was configured.
 const DEGRADED: i32 = 4;
+
+/// The only file that conversion changes in the image.
+pub const CONFIGURATION: &str = "etc/overlayroot.local.conf";
 
 /// What `burnonce status --json` prints, and its exit code.
 pub fn status(node: &Node) -> Result<(Value, i32)> {
@@ -111,5 +114,14 @@ pub fn has_third_partition(card: &Card, before: &Card) -> Result<()> {
     let slack = 2 * 8192; // an alignment of 4 MiB at both ends
     ensure!(upper.number == 3 && upper.start >= root.end() && upper.start - root.end() < slack, "{now:?}");
     ensure!(upper.end() <= sectors && sectors - upper.end() < slack, "{now:?} on a card of {sectors} sectors");
+    Ok(())
+}
+
+/// File by file the lower is the image, but for files whose names begin as `allowed`, one each.
+pub fn lower_is_as_burned(card: &Card, image: &Image, allowed: &[&str]) -> Result<()> {
+    let (lower, burned) = (card.mount(2)?, image.as_card().mount(2)?);
+    let differing = tree::differences(burned.path(), lower.path())?;
+    let as_allowed = differing.len() == allowed.len() && differing.iter().zip(allowed).all(|(d, a)| d.starts_with(a));
+    ensure!(as_allowed, "the lower differs from the image in {differing:?}");
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Power cuts at moments that nobody chose: scenarios with a number of cuts.
+//! Power cuts: scenarios with a number of them, at the steps of a conversion and at moments that nobody chose.
 //!
 //! A cut ends QEMU. What the node had written by then is on the card, flushed or not; what a real card may lose is the matter of
 //! [`crate::writes`].
@@ -20,6 +20,26 @@ const BOOT_MS: u64 = 25_000;
 const RECLAIM_MS: u64 = 5000;
 /// Files of a generation that is to be reclaimed.
 const FILES: u32 = 20_000;
+
+/// A fresh card for each of the `steps`: the power goes when the console says that the step begins, and the next boots go on from what is
+/// there.
+pub fn of_conversion(name: &str, steps: &[&str]) {
+    scenario(name, |bed| {
+        let image = Recipe::stock().make()?;
+        for step in steps {
+            let mut node = bed.node(bed.card(&image)?);
+            node.power_on()?;
+            node.wait_for(step)?;
+            node.kill()?;
+            let boots = node.settle(2).with_context(|| format!("after a cut at {step:?}"))?;
+            checks::is_converted(&node).with_context(|| format!("after a cut at {step:?}, {boots} boots"))?;
+            node.shutdown()?;
+            checks::has_third_partition(&node.card, &image.as_card())?;
+            checks::lower_is_as_burned(&node.card, &image, &[checks::CONFIGURATION])?;
+        }
+        Ok(())
+    });
+}
 
 /// Resets and undoes in turn, each with one cut of the boot that carries it out, `count` in all.
 pub fn of_guard(name: &str, count: u32) {
