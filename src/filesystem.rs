@@ -5,7 +5,7 @@ use crate::units::{Bytes, MIB};
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use serde::{Deserialize, Serialize};
 use std::fs::{File, OpenOptions};
-use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
+use std::io::{ErrorKind, Read, Seek, SeekFrom};
 use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
 use std::path::Path;
 use std::process::Output;
@@ -14,6 +14,7 @@ use std::time::Duration;
 
 pub(crate) mod ext2;
 pub mod mark;
+pub mod options;
 
 /// What a partition holds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -230,27 +231,6 @@ pub fn sealed(device: &Path) -> Result<bool> {
     }
 }
 
-/// The ext4 block size, in bytes: it does not follow the partition's size, as mke2fs's own choice does.
-const BLOCK: u64 = 4096;
-
-/// Explicit, so that no mke2fs.conf of a release adds one that an older e2fsck (Ubuntu 22.04) refuses: no `orphan_file`, no
-/// `metadata_csum_seed`. `resize_inode` keeps room for the group descriptors of 1024 times the size, so that the kernel can
-/// grow the file system while it is mounted.
-const FEATURES: &str = "none,has_journal,ext_attr,resize_inode,dir_index,filetype,extent,64bit,flex_bg,sparse_super,\
-large_file,huge_file,dir_nlink,extra_isize,metadata_csum";
-
-/// How many inodes a file system of `length` is made with: one per 64 KiB, but at least 512 Ki, since containers need them;
-/// on a small card, where that would be too many, one per 16 KiB.
-pub fn inodes(length: Bytes) -> u64 {
-    const KIB: u64 = 1 << 10;
-    (length.0 / (64 * KIB)).max(512 * KIB).min(length.0 / (16 * KIB)).min(u64::from(u32::MAX))
-}
-
-/// The journal's length in MiB: 1/128 of the file system, 64 at most (8 GiB and more), 4 (mke2fs's least) to 32 on cards below 4 GiB.
-pub fn journal(length: Bytes) -> u64 {
-    (length.0 / 128 / MIB).clamp(4, 64)
-}
-
 /// Makes the upper's ext4 on `device`, filled with the tree at `content` (`mke2fs -d`), with the label `burnonce` and a
 /// fresh UUID, and flushes it. design.md's table of options. `length` is that of the partition.
 ///
@@ -268,11 +248,9 @@ pub fn make(device: &Path, length: Bytes, content: &Path, attempt: u32) -> Resul
     wait_for_randomness();
     wipe(device, length, attempt).with_context(|| format!("wiping old signatures from {}", device.display()))?;
     Program::new("mke2fs")
-        .args(["-q", "-t", "ext4", "-b", &BLOCK.to_string(), "-I", "256", "-O", FEATURES])
-        .args(["-N", &inodes(length).to_string(), "-J", &format!("size={}", journal(length)), "-m", "1"])
-        .args(["-E", "lazy_journal_init=1,lazy_itable_init=1,nodiscard", "-e", "remount-ro"])
-        .args(["-L", "burnonce", "-U", "random", "-d", name(content)?, name(device)?])
-        .arg(((length.0 - mark::ROOM) / BLOCK).to_string())
+        .args(options::of(length))
+        .args(["-d", name(content)?, name(device)?])
+        .arg(((length.0 - mark::ROOM) / options::BLOCK).to_string())
         .run()
         .with_context(|| format!("making the upper file system on {}", device.display()))?;
     flush(device)
@@ -297,9 +275,11 @@ fn wait_for_randomness() {
 }
 
 /// Zeroes the first and the last MiB of the device, and sets the mark of this attempt. Refuses a device that is mounted or otherwise claimed (`O_EXCL`).
+///
+/// What is zero already, as on most new cards, is not written: a card reads faster than it writes, and does not wear out by it.
 fn wipe(device: &Path, length: Bytes, attempt: u32) -> Result<()> {
     let mut options = OpenOptions::new();
-    options.write(true);
+    options.read(true).write(true);
     let is_block = std::fs::metadata(device).context("looking at it")?.file_type().is_block_device();
     if is_block {
         options.custom_flags(nix::libc::O_EXCL);
@@ -307,14 +287,24 @@ fn wipe(device: &Path, length: Bytes, attempt: u32) -> Result<()> {
     let mut file = options.open(device).context("opening it, exclusively")?;
     let end = file.seek(SeekFrom::End(0)).context("finding its end")?;
     ensure!(end >= length.0, "it has {}, less than the {length} that the file system is to have", Bytes(end));
-    let zeroes = vec![0u8; MIB as usize];
     for at in [0, end.saturating_sub(MIB)] {
-        file.seek(SeekFrom::Start(at))
-            .and_then(|_| file.write_all(&zeroes))
-            .with_context(|| format!("at byte {at}"))?;
+        zero(&file, at).with_context(|| format!("at byte {at}"))?;
     }
     mark::set(&file, length, attempt)?;
     file.sync_all().context("flushing it")
+}
+
+/// Zeroes the MiB at the byte `at`, as far as it is not zero. What cannot be read is written, too.
+fn zero(file: &File, at: u64) -> std::io::Result<()> {
+    const PIECE: usize = 64 << 10;
+    let zeroes = [0u8; PIECE];
+    let mut found = [0u8; PIECE];
+    for at in (at..at + MIB).step_by(PIECE) {
+        if file.read_exact_at(&mut found, at).is_err() || found != zeroes {
+            file.write_all_at(&zeroes, at)?;
+        }
+    }
+    Ok(())
 }
 
 /// Makes the ext4 on `device`, which is mounted and takes writes, as long as the device (`resize2fs`): the kernel does it, group by

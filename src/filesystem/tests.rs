@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::units::GIB;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use tempfile::{NamedTempFile, TempDir};
 
 const STATE: &str = "{\"version\":1}\n";
@@ -91,14 +91,14 @@ fn inodes_follow_the_size_of_the_card() {
         (1024 * GIB, 16_777_216),
         (u64::MAX, 4_294_967_295),
     ] {
-        assert_eq!(inodes(Bytes(length)), count, "{}", Bytes(length));
+        assert_eq!(options::inodes(Bytes(length)), count, "{}", Bytes(length));
     }
 }
 
 #[test]
 fn the_journal_follows_the_size_of_the_card() {
     for (length, mib) in [(16 * MIB, 4), (512 * MIB, 4), (GIB, 8), (4 * GIB, 32), (8 * GIB, 64), (1024 * GIB, 64)] {
-        assert_eq!(journal(Bytes(length)), mib, "{}", Bytes(length));
+        assert_eq!(options::journal(Bytes(length)), mib, "{}", Bytes(length));
     }
 }
 
@@ -109,7 +109,7 @@ fn an_upper_on_a_used_device_is_clean_and_ours() {
     check(&file);
     let found = superblock(&file);
     // The last block is left for the mark of the attempt.
-    assert_eq!((found.label.as_str(), found.size), ("burnonce", Bytes(GIB - BLOCK)));
+    assert_eq!((found.label.as_str(), found.size), ("burnonce", Bytes(GIB - options::BLOCK)));
     assert_eq!(mark::attempts(file.as_file(), GIB).unwrap(), 1);
     assert_eq!((found.clean, found.errors, found.sealed), (true, false, false));
     assert_eq!(found.owner, Owner::Ours { state: STATE.to_owned(), used: false });
@@ -136,15 +136,55 @@ fn an_upper_on_a_used_device_is_clean_and_ours() {
 }
 
 #[test]
-fn an_upper_can_grow_to_sixty_four_times_its_size() {
+fn an_upper_has_room_to_grow_to_two_tib() {
+    for (length, room) in [
+        (16 * MIB, 16 * GIB),
+        (GIB, 1024 * GIB),
+        (8 * GIB, 2048 * GIB),
+        (128 * GIB, 2048 * GIB),
+        (1024 * GIB, 16_384 * GIB),
+        (u64::MAX, u64::MAX),
+    ] {
+        assert_eq!(options::room(Bytes(length)), Bytes(room), "{}", Bytes(length));
+    }
+    for length in [64 * MIB, GIB, 8 * GIB, 64 * GIB, 1024 * GIB] {
+        let file = disk(length);
+        make(file.path(), Bytes(length), content().path(), 1).unwrap();
+        // A group has 128 MiB; its descriptor has 64 bytes, of a block of 4 KiB.
+        let blocks = |length: u64| length.div_ceil(64 * 128 * MIB);
+        let reserved = blocks(options::room(Bytes(length)).0) - blocks(length);
+        assert_eq!(header(&file, "Reserved GDT blocks"), reserved.min(1024).to_string(), "{}", Bytes(length));
+    }
+}
+
+#[test]
+fn an_upper_can_grow_to_seventy_two_times_its_size() {
     let file = disk(GIB);
     make(file.path(), Bytes(GIB), content().path(), 1).unwrap();
     file.as_file().set_len(72 * GIB).unwrap();
     said("resize2fs", &[path(&file)]);
     check(&file);
     assert_eq!(superblock(&file).size, Bytes(72 * GIB));
-    // Room for the group descriptors of 1 TiB, which the kernel needs to grow it while it is mounted.
-    assert_eq!(header(&file, "Reserved GDT blocks"), "119");
+}
+
+/// Bytes that a sparse file has.
+fn allocated(file: &NamedTempFile) -> u64 {
+    file.as_file().metadata().unwrap().blocks() * 512
+}
+
+#[test]
+fn what_is_zero_is_not_written_again() {
+    let file = disk(64 * GIB);
+    make(file.path(), Bytes(64 * GIB), content().path(), 1).unwrap();
+    assert!(allocated(&file) < 2 * MIB, "making an upper of 64 GiB has written {}", Bytes(allocated(&file)));
+    let file = disk(4 * MIB);
+    change_bytes(&file, 70_000, b"an earlier life");
+    wipe(file.path(), Bytes(4 * MIB), 1).unwrap();
+    // One piece of 64 KiB, and the mark.
+    assert_eq!(allocated(&file), (64 + 4) << 10);
+    let mut first = vec![1; MIB as usize];
+    file.as_file().read_exact_at(&mut first, 0).unwrap();
+    assert!(first.iter().all(|&byte| byte == 0));
 }
 
 #[test]
@@ -255,7 +295,7 @@ fn a_file_system_longer_than_its_device_is_reported_with_its_size() {
     let file = disk(GIB);
     make(file.path(), Bytes(GIB), content().path(), 1).unwrap();
     file.as_file().set_len(512 * MIB).unwrap();
-    assert_eq!(superblock(&file).size, Bytes(GIB - BLOCK));
+    assert_eq!(superblock(&file).size, Bytes(GIB - options::BLOCK));
 }
 
 /// What is wrong, where it is broken, with which bytes, and how the reason ends.

@@ -1,0 +1,43 @@
+//! What mke2fs is told of an upper. docs/design.md has the reasons.
+
+use crate::units::{Bytes, GIB, MIB};
+
+/// The ext4 block size, in bytes: it does not follow the partition's size, as mke2fs's own choice does.
+pub(super) const BLOCK: u64 = 4096;
+
+/// Explicit, so that no mke2fs.conf of a release adds one that an older e2fsck (Ubuntu 22.04) refuses: no `orphan_file`, no
+/// `metadata_csum_seed`. `resize_inode` keeps room for the group descriptors of a longer file system, see [`room`].
+const FEATURES: &str = "none,has_journal,ext_attr,resize_inode,dir_index,filetype,extent,64bit,flex_bg,sparse_super,\
+large_file,huge_file,dir_nlink,extra_isize,metadata_csum";
+
+/// How many inodes a file system of `length` is made with: one per 64 KiB, but at least 512 Ki, since containers need them;
+/// on a small card, where that would be too many, one per 16 KiB.
+pub fn inodes(length: Bytes) -> u64 {
+    const KIB: u64 = 1 << 10;
+    (length.0 / (64 * KIB)).max(512 * KIB).min(length.0 / (16 * KIB)).min(u64::from(u32::MAX))
+}
+
+/// The journal's length in MiB: 1/128 of the file system, 64 at most (8 GiB and more), 4 (mke2fs's least) to 32 on cards below 4 GiB.
+pub fn journal(length: Bytes) -> u64 {
+    (length.0 / 128 / MIB).clamp(4, 64)
+}
+
+/// Up to which length the kernel can grow the mounted file system as it is laid out: 2 TiB, where an MBR ends, but at least 16 and at most 1024
+/// times `length`. (Beyond it, the kernel turns to `meta_bg`.) mke2fs itself keeps room for 1024 times, up to 4 MiB, and writes it all: each
+/// block of it names its copies.
+pub fn room(length: Bytes) -> Bytes {
+    const MBR: u64 = 2048 * GIB;
+    let times = |times: u64| length.0.saturating_mul(times);
+    Bytes(MBR.max(times(16)).min(times(1024)))
+}
+
+/// The arguments for the upper of a partition that has `length`: all but its content, the device and its blocks.
+pub fn of(length: Bytes) -> Vec<String> {
+    let (block, inodes, journal) = (BLOCK.to_string(), inodes(length), journal(length));
+    // In the blocks of `-b`.
+    let extended = format!("lazy_journal_init=1,lazy_itable_init=1,nodiscard,resize={}", room(length).0 / BLOCK);
+    let sizes = ["-q", "-t", "ext4", "-b", &block, "-I", "256", "-O", FEATURES, "-m", "1", "-e", "remount-ro"];
+    let (inodes, journal) = (inodes.to_string(), format!("size={journal}"));
+    let rest = ["-N", &inodes, "-J", &journal, "-E", &extended, "-L", "burnonce", "-U", "random"];
+    [&sizes[..], &rest].concat().into_iter().map(str::to_owned).collect()
+}
