@@ -5,11 +5,11 @@ use std::process::Command;
 
 use crate::{Recipe, checks, host, scenario};
 
-/// How much longer the other card is, in bytes.
-const LONGER: u64 = 4 << 30;
+/// How much longer another card usually is, in bytes.
+pub const LONGER: u64 = 4 << 30;
 
-/// A converted card is copied onto a longer one: the upper grows in the first boot, while it is in use, and keeps what it holds.
-pub fn onto_a_longer_card(name: &str, recipe: Recipe) {
+/// A converted card is copied onto one that is `longer` bytes longer: the upper grows in the first boot, while it is in use, and keeps what it holds.
+pub fn onto_a_longer_card(name: &str, recipe: Recipe, longer: u64) {
     scenario(name, |bed| {
         let image = recipe.make()?;
         let mut node = bed.node(bed.converted(&image)?);
@@ -17,7 +17,7 @@ pub fn onto_a_longer_card(name: &str, recipe: Recipe) {
         let (before, root) = (node.card.table()?, node.card.root_digest()?);
         let length = node.card.partition(3)?.bytes();
         let card = std::fs::OpenOptions::new().write(true).open(&node.card.path)?;
-        card.set_len(card.metadata()?.len() + LONGER)?;
+        card.set_len(card.metadata()?.len() + longer)?;
 
         ensure!(node.settle(1)? == 1, "it was restarted");
         checks::says(&node, 1, "grow the file system on /dev/vda3")?;
@@ -34,7 +34,7 @@ pub fn onto_a_longer_card(name: &str, recipe: Recipe) {
         checks::is_converted(&node)?;
         node.shutdown()?;
         let grown = node.card.partition(3)?.bytes() - length;
-        ensure!(grown == LONGER, "the partition is {grown} bytes longer");
+        ensure!(grown == longer, "the partition is {grown} bytes longer");
         let after = node.card.table()?;
         ensure!(after.id == before.id && after.partitions[..2] == before.partitions[..2], "{after:?}");
         ensure!(node.card.root_digest()? == root, "the image was written");

@@ -4,5 +4,11 @@ use burnonce_vm::{Recipe, swaps};
 
 #[test]
 fn longer_card_gpt() {
-    swaps::onto_a_longer_card("longer_card_gpt", Recipe::stock().gpt());
+    swaps::onto_a_longer_card("longer_card_gpt", Recipe::stock().gpt(), swaps::LONGER);
+}
+
+/// Beyond the room that the upper is made with, where the kernel has to find another place for the group descriptors.
+#[test]
+fn much_longer_card() {
+    swaps::onto_a_longer_card("much_longer_card", Recipe::stock().gpt(), 5 << 39);
 }

@@ -4,7 +4,7 @@ use burnonce_vm::{Recipe, swaps};
 
 #[test]
 fn longer_card() {
-    swaps::onto_a_longer_card("longer_card", Recipe::stock());
+    swaps::onto_a_longer_card("longer_card", Recipe::stock(), swaps::LONGER);
 }
 
 #[test]
