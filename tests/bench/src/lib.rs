@@ -1,0 +1,3 @@
+//! burnonce and its peers on the same work, alternating, in one run.
+
+pub mod figures;
