@@ -251,6 +251,15 @@ pub fn journal(length: Bytes) -> u64 {
     (length.0 / 128 / MIB).clamp(4, 64)
 }
 
+/// What mke2fs is told of the file system of an upper whose partition has `length`: all but its content, the device and the blocks.
+pub fn options(length: Bytes) -> Vec<String> {
+    let (block, inodes, journal) = (BLOCK.to_string(), inodes(length).to_string(), format!("size={}", journal(length)));
+    let sizes = ["-q", "-t", "ext4", "-b", &block, "-I", "256", "-O", FEATURES, "-N", &inodes, "-J", &journal];
+    let rest = ["-m", "1", "-E", "lazy_journal_init=1,lazy_itable_init=1,nodiscard", "-e", "remount-ro"];
+    let name = ["-L", "burnonce", "-U", "random"];
+    [&sizes[..], &rest, &name].concat().into_iter().map(str::to_owned).collect()
+}
+
 /// Makes the upper's ext4 on `device`, filled with the tree at `content` (`mke2fs -d`), with the label `burnonce` and a
 /// fresh UUID, and flushes it. design.md's table of options. `length` is that of the partition.
 ///
@@ -268,10 +277,8 @@ pub fn make(device: &Path, length: Bytes, content: &Path, attempt: u32) -> Resul
     wait_for_randomness();
     wipe(device, length, attempt).with_context(|| format!("wiping old signatures from {}", device.display()))?;
     Program::new("mke2fs")
-        .args(["-q", "-t", "ext4", "-b", &BLOCK.to_string(), "-I", "256", "-O", FEATURES])
-        .args(["-N", &inodes(length).to_string(), "-J", &format!("size={}", journal(length)), "-m", "1"])
-        .args(["-E", "lazy_journal_init=1,lazy_itable_init=1,nodiscard", "-e", "remount-ro"])
-        .args(["-L", "burnonce", "-U", "random", "-d", name(content)?, name(device)?])
+        .args(options(length))
+        .args(["-d", name(content)?, name(device)?])
         .arg(((length.0 - mark::ROOM) / BLOCK).to_string())
         .run()
         .with_context(|| format!("making the upper file system on {}", device.display()))?;

@@ -1,3 +1,8 @@
 //! burnonce and its peers on the same work, alternating, in one run.
 
+pub mod cards;
+pub mod contest;
+pub mod device;
 pub mod figures;
+pub mod measured;
+pub mod works;

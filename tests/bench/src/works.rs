@@ -1,0 +1,4 @@
+//! The works that are done.
+
+pub mod convert;
+pub mod steady;

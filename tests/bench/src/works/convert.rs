@@ -1,0 +1,195 @@
+//! A burned card is given a partition for what the node writes, and root an overlay.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, Result};
+use burnonce::units::{Bytes, Lba, Sectors};
+use burnonce::{filesystem, sys};
+use burnonce_crash::boot::{self, Boot};
+use burnonce_crash::reader::{Reader, SECTOR};
+use burnonce_vm::card::GIB;
+use burnonce_vm::host;
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+
+use crate::cards::{self, Cards, Label, UPPER, insert};
+use crate::figures::Sample;
+use crate::measured::{How, Meter, Task};
+
+/// Where the root of a running node is mounted, for those who work from outside of it.
+const ROOT: &str = "/run/bench-root";
+
+/// What guides tell people to type; `$1` is the card, `$2` its root, which is mounted.
+const GUIDE: &str = r#"
+echo type=83 | sfdisk --quiet --append --no-reread --no-tell-kernel "$1"
+partx --add --nr 3 "$1"
+mke2fs -q -t ext4 "$1p3"
+mkdir -p /run/bench-upper
+mount -t ext4 "$1p3" /run/bench-upper
+mkdir -p /run/bench-upper/overlay /run/bench-upper/overlay-workdir
+umount /run/bench-upper
+echo "overlayroot=\"device:dev=$1p3,recurse=0\"" >"$2/etc/overlayroot.local.conf"
+"#;
+
+/// What a stock image does: root grows over the whole card.
+const GROW: &str = r#"
+growpart "$1" 2
+resize2fs -f "$1p2"
+"#;
+
+/// Definitions for systemd-repart, by repart.d(5): root, which is there and stays as it is, and the partition that is to be made.
+const DEFINITIONS: [(&str, &str); 2] = [
+    ("10-root.conf", "[Partition]\nType=linux-generic\nWeight=0\n"),
+    ("20-upper.conf", "[Partition]\nType=var\nFormat=ext4\nMakeDirectories=/overlay /overlay-workdir\n"),
+];
+/// Where these are.
+const REPART: &str = "/run/bench-repart.d";
+
+/// The agent in its node, in the first boot of a burned card.
+pub fn burnonce(cards: &Cards, gib: u64, how: How) -> Result<Sample> {
+    let card = cards.burned(gib, Label::Mbr)?;
+    let reader = insert(&card.path)?;
+    let mut meter = Meter::of(&reader, how);
+    cards::boot(&reader, false, |boot| meter.run(&agent(boot, &["converge", "--no-reboot"])))?;
+    Ok(meter.sample())
+}
+
+/// The agent, as it is called in the node that has booted.
+pub fn agent(boot: &Boot, arguments: &[&str]) -> Task {
+    Task::new(["/usr/sbin/burnonce"].iter().chain(arguments)).inside(boot.root())
+}
+
+/// What guides say, on a node whose root is mounted writable.
+pub fn guide(cards: &Cards, gib: u64, how: How) -> Result<Sample> {
+    let card = cards.burned(gib, Label::Mbr)?;
+    let reader = insert(&card.path)?;
+    let root = Mounted::at(&reader.partition(2), Path::new(ROOT))?;
+    let mut meter = Meter::of(&reader, how);
+    meter.run(&Task::script(GUIDE, &[&reader.device, ROOT]))?;
+    root.end()?;
+    Ok(meter.sample())
+}
+
+/// The file system alone, with the options and the content that burnonce gives it, in a partition that the kernel knows.
+pub fn bare(cards: &Cards, gib: u64, how: How) -> Result<Sample> {
+    let content = content(cards)?;
+    let card = cards.burned(gib, Label::Mbr)?;
+    let reader = insert(&card.path)?;
+    let sectors = Sectors(gib * GIB / u64::from(SECTOR) - UPPER);
+    let disk = fs::File::open(&reader.device).with_context(|| format!("opening {}", reader.device))?;
+    sys::add_kernel_partition(&disk, 3, Lba(UPPER), sectors, SECTOR)?;
+    drop(disk);
+    let mut words = vec!["mke2fs".to_owned()];
+    words.extend(filesystem::options(Bytes(sectors.0 * u64::from(SECTOR))));
+    words.extend(["-d".to_owned(), content, reader.partition(3).display().to_string()]);
+    let mut meter = Meter::of(&reader, how);
+    meter.run(&Task::new(words))?;
+    Ok(meter.sample())
+}
+
+/// What a new upper has in it.
+fn content(cards: &Cards) -> Result<String> {
+    let content = cards.path("content");
+    if !content.exists() {
+        let card = cards.converted(8)?;
+        let reader = insert(&card.path)?;
+        boot::look(&reader.partition(3), |upper| {
+            host::run(Command::new("cp").arg("--archive").arg(upper).arg(&content)).map(drop)
+        })?;
+        fs::remove_dir(content.join("lost+found")).context("removing what mke2fs makes by itself")?;
+    }
+    content.into_os_string().into_string().ok().context("the directory's name is not UTF-8")
+}
+
+/// systemd-repart, which knows only GPT.
+pub fn repart(cards: &Cards, gib: u64, how: How) -> Result<Sample> {
+    let card = cards.burned(gib, Label::Gpt)?;
+    let reader = insert(&card.path)?;
+    let mut meter = Meter::of(&reader, how);
+    meter.run(&repart_task(&reader)?)?;
+    Ok(meter.sample())
+}
+
+/// systemd-repart on a card, told to make what it has to.
+///
+/// It makes the file system on a loop device of its own, and there a discard becomes a request to write zeroes, which the card counts as
+/// bytes written though none is moved. So its mke2fs is told not to discard; that is all that its configuration says beside this machine's.
+pub fn repart_task(reader: &Reader) -> Result<Task> {
+    fs::create_dir_all(REPART).with_context(|| format!("making {REPART}"))?;
+    for (name, text) in DEFINITIONS {
+        fs::write(Path::new(REPART).join(name), text).with_context(|| format!("writing {name}"))?;
+    }
+    let configuration = fs::read_to_string("/etc/mke2fs.conf").context("reading /etc/mke2fs.conf")?;
+    let own = format!("{REPART}/mke2fs");
+    fs::write(&own, without_discard(&configuration)?).with_context(|| format!("writing {own}"))?;
+    let (definitions, configured) = (format!("--definitions={REPART}"), format!("MKE2FS_CONFIG={own}"));
+    let repart = ["systemd-repart", "--dry-run=no", "--pretty=no", "--discard=no", &definitions, &reader.device];
+    Ok(Task::new(["env", &configured].iter().chain(&repart)))
+}
+
+/// mke2fs.conf(5) with `discard` off.
+fn without_discard(configuration: &str) -> Result<String> {
+    const DEFAULTS: &str = "[defaults]\n";
+    let at = configuration.find(DEFAULTS).context("mke2fs.conf has no [defaults]")? + DEFAULTS.len();
+    let (before, after) = configuration.split_at(at);
+    Ok(format!("{before}\tdiscard = false\n{after}"))
+}
+
+/// Root over the whole card. Nothing has it mounted: some kernels do not let a mounted file system grow.
+pub fn grow(cards: &Cards, gib: u64, how: How) -> Result<Sample> {
+    let card = cards.burned(gib, Label::Mbr)?;
+    let reader = insert(&card.path)?;
+    let mut meter = Meter::of(&reader, how);
+    meter.run(&Task::script(GROW, &[&reader.device]))?;
+    Ok(meter.sample())
+}
+
+/// A file system that is mounted writable; one that was not ended is detached.
+pub struct Mounted<'a> {
+    at: Option<&'a Path>,
+}
+
+impl<'a> Mounted<'a> {
+    /// Mounts the ext4 on `device`, which initialises no inode tables in the background: that would be counted.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn at(device: &Path, at: &'a Path) -> Result<Self> {
+        fs::create_dir_all(at).with_context(|| format!("making {}", at.display()))?;
+        mount(Some(device), at, Some("ext4"), MsFlags::empty(), Some("noinit_itable"))
+            .with_context(|| format!("mounting {}", device.display()))?;
+        Ok(Self { at: Some(at) })
+    }
+
+    /// Unmounts it.
+    ///
+    /// # Errors
+    /// It is in use.
+    pub fn end(mut self) -> Result<()> {
+        let Some(at) = self.at.take() else { return Ok(()) };
+        boot::patiently(|| umount2(at, MntFlags::empty())).with_context(|| format!("unmounting {}", at.display()))
+    }
+}
+
+impl Drop for Mounted<'_> {
+    fn drop(&mut self) {
+        if let Some(at) = self.at {
+            if let Err(error) = umount2(at, MntFlags::MNT_DETACH) {
+                eprintln!("bench: unmounting {}: {error}", at.display());
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn discard_is_off_among_the_defaults() {
+        let changed = without_discard("[defaults]\n\tblocksize = 4096\n\n[fs_types]\n").unwrap();
+        assert_eq!(changed, "[defaults]\n\tdiscard = false\n\tblocksize = 4096\n\n[fs_types]\n");
+        assert!(without_discard("[fs_types]\n").is_err());
+    }
+}
