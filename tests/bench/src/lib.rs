@@ -5,4 +5,5 @@ pub mod contest;
 pub mod device;
 pub mod figures;
 pub mod measured;
+pub mod mounted;
 pub mod works;

@@ -1,4 +1,5 @@
 //! The works that are done.
 
 pub mod convert;
+pub mod reset;
 pub mod steady;

@@ -7,7 +7,7 @@ use anyhow::{Result, ensure};
 use burnonce_bench::cards::Cards;
 use burnonce_bench::figures::{Measure, Sample};
 use burnonce_bench::measured::How;
-use burnonce_bench::works::{convert, steady};
+use burnonce_bench::works::{convert, reset, steady};
 use burnonce_crash::boot;
 use burnonce_vm::native;
 
@@ -65,5 +65,22 @@ fn a_boot_with_nothing_to_do_writes_nothing() {
         sample.extend(steady::burnonce(cards, 8, How::Traced)?);
         let bounds = [(Measure::Written, 0), (Measure::Discarded, 0), (Measure::Flushes, 1), (Measure::Syscalls, 560)];
         at_most("guard and agent with nothing to do", &sample, &BTreeMap::from(bounds))
+    });
+}
+
+#[test]
+fn a_reset_writes_as_much_whatever_there_was() {
+    cards("bench-reset", |cards| {
+        let few = reset::burnonce(cards, 10, How::Plain)?;
+        let many = reset::burnonce(cards, 2000, How::Plain)?;
+        let bounds = BTreeMap::from([(Measure::Written, MIB), (Measure::Flushes, 44), (Measure::Discarded, 0)]);
+        at_most("reset of 10 files", &few, &bounds)?;
+        at_most("reset of 2000 files", &many, &bounds)?;
+        let apart = |measure| few[&measure].abs_diff(many[&measure]);
+        ensure!(apart(Measure::Written) <= 64 << 10, "the bytes that a reset writes depend on the number of files");
+        ensure!(apart(Measure::Flushes) <= 5, "the flushes of a reset depend on the number of files");
+        let deleting = reset::delete(cards, 2000, How::Plain)?;
+        println!("bench: deleting 2000 files: {deleting:?}");
+        Ok(())
     });
 }

@@ -11,11 +11,11 @@ use burnonce_crash::boot::{self, Boot};
 use burnonce_crash::reader::{Reader, SECTOR};
 use burnonce_vm::card::GIB;
 use burnonce_vm::host;
-use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
 use crate::cards::{self, Cards, Label, UPPER, insert};
 use crate::figures::Sample;
 use crate::measured::{How, Meter, Task};
+use crate::mounted::Mounted;
 
 /// Where the root of a running node is mounted, for those who work from outside of it.
 const ROOT: &str = "/run/bench-root";
@@ -143,43 +143,6 @@ pub fn grow(cards: &Cards, gib: u64, how: How) -> Result<Sample> {
     let mut meter = Meter::of(&reader, how);
     meter.run(&Task::script(GROW, &[&reader.device]))?;
     Ok(meter.sample())
-}
-
-/// A file system that is mounted writable; one that was not ended is detached.
-pub struct Mounted<'a> {
-    at: Option<&'a Path>,
-}
-
-impl<'a> Mounted<'a> {
-    /// Mounts the ext4 on `device`, which initialises no inode tables in the background: that would be counted.
-    ///
-    /// # Errors
-    /// The kernel refuses.
-    pub fn at(device: &Path, at: &'a Path) -> Result<Self> {
-        fs::create_dir_all(at).with_context(|| format!("making {}", at.display()))?;
-        mount(Some(device), at, Some("ext4"), MsFlags::empty(), Some("noinit_itable"))
-            .with_context(|| format!("mounting {}", device.display()))?;
-        Ok(Self { at: Some(at) })
-    }
-
-    /// Unmounts it.
-    ///
-    /// # Errors
-    /// It is in use.
-    pub fn end(mut self) -> Result<()> {
-        let Some(at) = self.at.take() else { return Ok(()) };
-        boot::patiently(|| umount2(at, MntFlags::empty())).with_context(|| format!("unmounting {}", at.display()))
-    }
-}
-
-impl Drop for Mounted<'_> {
-    fn drop(&mut self) {
-        if let Some(at) = self.at {
-            if let Err(error) = umount2(at, MntFlags::MNT_DETACH) {
-                eprintln!("bench: unmounting {}: {error}", at.display());
-            }
-        }
-    }
 }
 
 #[cfg(test)]
