@@ -1,3 +1,7 @@
 //! burnonce and its peers on the same work, alternating, in one run.
 
 pub mod figures;
+pub mod quantity;
+#[cfg(test)]
+mod sample;
+pub mod statistics;
