@@ -6,4 +6,8 @@ pub mod device;
 pub mod figures;
 pub mod measured;
 pub mod mounted;
+pub mod quantity;
+#[cfg(test)]
+mod sample;
+pub mod statistics;
 pub mod works;
