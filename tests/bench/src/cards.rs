@@ -61,9 +61,23 @@ impl Cards {
         Ok(Self { directory, package, tree })
     }
 
+    /// The files of an image's root.
+    pub fn tree(&self) -> &Path {
+        &self.tree
+    }
+
     /// A file of burnonce's package.
     pub fn packaged(&self, path: &str) -> PathBuf {
         self.package.join(path)
+    }
+
+    /// The file system that the cards are on, by stat(1).
+    ///
+    /// # Errors
+    /// stat failed.
+    pub fn kind(&self) -> Result<String> {
+        let text = host::run(Command::new("stat").args(["--file-system", "--format=%T"]).arg(self.directory.path()))?;
+        Ok(text.trim().to_owned())
     }
 
     /// Where something else can be kept beside the cards.

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use burnonce::units::{Bytes, Lba, Sectors};
@@ -13,9 +14,12 @@ use burnonce_vm::card::GIB;
 use burnonce_vm::host;
 
 use crate::cards::{self, Cards, Label, UPPER, insert};
-use crate::figures::Sample;
+use crate::contest::{self, Contender};
+use crate::extent::Extent;
+use crate::figures::{Case, Sample, Work};
 use crate::measured::{How, Meter, Task};
 use crate::mounted::Mounted;
+use crate::target;
 
 /// Where the root of a running node is mounted, for those who work from outside of it.
 const ROOT: &str = "/run/bench-root";
@@ -45,6 +49,61 @@ const DEFINITIONS: [(&str, &str); 2] = [
 ];
 /// Where these are.
 const REPART: &str = "/run/bench-repart.d";
+
+/// What is done, for the page.
+const ABOUT: &str = "A card with an image of 2 GiB burned to it gets a partition for what the node writes, with a file system in it, and root is \
+configured to be an overlay. `burnonce` is `burnonce converge` in the node's first boot, all but the restart. `mke2fs alone` makes the file \
+system that burnonce makes, with the same options and content, in a partition that is there already. `what guides say`: `sfdisk --append`, \
+`partx`, `mke2fs` as it is, mount, `mkdir`, and overlayroot's file. systemd-repart makes a partition with `Format=ext4` and two directories. \
+`growpart, resize2fs` is what stock images do instead: root grows over the card.";
+
+/// Those who do it.
+const BURNONCE: &str = "burnonce";
+const BARE: &str = "mke2fs alone";
+const GUIDES: &str = "what guides say";
+
+/// All who do it, on cards of each length.
+///
+/// # Errors
+/// One of them failed.
+pub fn work(cards: &Cards, extent: &Extent) -> Result<Work> {
+    let mut cases = Vec::new();
+    for &gib in &extent.cards {
+        eprintln!("bench: conversion of {gib} GiB");
+        let contenders = [
+            Contender::new(BURNONCE, |how| burnonce(cards, gib, how)),
+            Contender::new(BARE, |how| bare(cards, gib, how)),
+            Contender::new(GUIDES, |how| guide(cards, gib, how)),
+            Contender::new("systemd-repart", |how| repart(cards, gib, how)),
+            Contender::new("growpart, resize2fs", |how| grow(cards, gib, how)),
+        ];
+        let runs = contest::hold(&contenders, extent.rounds, &[How::Weighed])?;
+        cases.push(Case { label: format!("{gib} GiB"), size: gib as f64, runs });
+    }
+    let part = cases.iter().find(|case| case.label == "64 GiB").map(|case| target::part(case, GUIDES, 50.0));
+    let behind = target::behind(&cases, BARE, Duration::from_millis(20));
+    Ok(Work {
+        name: "convert".to_owned(),
+        title: "Conversion of a card".to_owned(),
+        about: ABOUT.to_owned(),
+        cases,
+        targets: part.into_iter().chain([behind]).flatten().collect(),
+        notes: vec![
+            format!("The cards are loop devices over sparse files on {}.", cards.kind()?),
+            "`growpart, resize2fs` works on a root that nothing has mounted: a file system that is mounted cannot grow on every kernel \
+             (on this machine it is EPERM). On a node it is mounted, and its kernel writes more, through the journal."
+                .to_owned(),
+            "systemd-repart knows GPT alone, so its card has one; the others have an MBR. Its mke2fs is told not to discard, for in the loop \
+             device that it makes a discard becomes a request to write zeroes, and would be counted as bytes written. It writes no \
+             configuration."
+                .to_owned(),
+            "The kernel zeroes what is left of the inode tables when a file system is mounted for the first time, whoever made it; that \
+             comes later, and is not in these figures. Burnonce's file system has fewer inodes."
+                .to_owned(),
+            "The boot partition has no file system here, so nothing is kept of it, which is one step of nine.".to_owned(),
+        ],
+    })
+}
 
 /// The agent in its node, in the first boot of a burned card.
 pub fn burnonce(cards: &Cards, gib: u64, how: How) -> Result<Sample> {
