@@ -1,7 +1,9 @@
 //! burnonce and its peers on the same work, alternating, in one run.
 
 pub mod figures;
+pub mod plot;
 pub mod quantity;
 #[cfg(test)]
 mod sample;
 pub mod statistics;
+pub mod table;
