@@ -1,6 +1,7 @@
 //! burnonce and its peers on the same work, alternating, in one run.
 
 pub mod figures;
+pub mod page;
 pub mod plot;
 pub mod quantity;
 #[cfg(test)]
