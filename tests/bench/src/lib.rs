@@ -8,9 +8,12 @@ pub mod figures;
 pub mod machine;
 pub mod measured;
 pub mod mounted;
+pub mod page;
+pub mod plot;
 pub mod quantity;
 #[cfg(test)]
 mod sample;
 pub mod statistics;
+pub mod table;
 pub mod target;
 pub mod works;

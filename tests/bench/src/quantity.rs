@@ -44,7 +44,7 @@ impl Measure {
     /// How it was taken.
     pub fn meaning(self) -> &'static str {
         match self {
-            Measure::Wall => "by the clock on the wall",
+            Measure::Wall => "from the beginning to the end, by the clock on the wall",
             Measure::Processor => "of the program and those it started, in user and system mode",
             Measure::Written => "to the block device, by the device's own counter",
             Measure::Read => "from the block device, by the device's own counter",
