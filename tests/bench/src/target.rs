@@ -106,9 +106,9 @@ mod tests {
         };
         let of = |cases: &[Case]| behind(cases, "peer", Duration::from_millis(20)).unwrap();
         let target = of(&[at("8 GiB", 40, 20), at("64 GiB", 30, 50)]);
-        assert_eq!((target.reached.as_str(), target.met), ("at most 20.0 ms more, at 8 GiB", true));
+        assert_eq!((target.reached.as_str(), target.met), ("at most 20 ms more, at 8 GiB", true));
         let target = of(&[at("8 GiB", 40, 20), at("64 GiB", 71, 50)]);
-        assert_eq!((target.reached.as_str(), target.met), ("at most 21.0 ms more, at 64 GiB", false));
+        assert_eq!((target.reached.as_str(), target.met), ("at most 21 ms more, at 64 GiB", false));
         assert_eq!(behind(&[], "peer", Duration::ZERO), None);
     }
 
