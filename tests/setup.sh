@@ -14,8 +14,8 @@ PACKAGES=(
     # disks and images
     fdisk gdisk dosfstools mtools util-linux mount xz-utils zstd busybox-static
     mmdebstrap debian-archive-keyring
-    # system calls that fail
-    strace binutils
+    # system calls that fail, and what commands take
+    strace binutils time
     # the package for arm64
     qemu-user-static
     # emulated nodes

@@ -2,6 +2,7 @@
 //!
 //! A thread that boots cards is in a mount namespace of its own, with a `/run` and a `/media` that are not this machine's.
 
+use std::ffi::OsString;
 use std::fs;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -113,6 +114,7 @@ pub struct Boot<'a> {
     /// What is to be unmounted at the end, in this order.
     mounts: Vec<PathBuf>,
     overlay: bool,
+    counted: bool,
 }
 
 impl<'a> Boot<'a> {
@@ -120,7 +122,15 @@ impl<'a> Boot<'a> {
     pub fn begin(reader: &'a Reader) -> Result<Self> {
         let node = PathBuf::from(NODE);
         mount_ext4(&reader.partition(2), &node, MsFlags::MS_RDONLY, None)?;
-        Ok(Self { reader, mounts: vec![node], overlay: false })
+        Ok(Self { reader, mounts: vec![node], overlay: false, counted: false })
+    }
+
+    /// The same where what reaches the card is counted, and what the agent asks of the kernel: inode tables are not initialised in the
+    /// background, and the node has no disk but its own.
+    pub fn begin_counted(reader: &'a Reader) -> Result<Self> {
+        let mut boot = Self::begin(reader)?;
+        boot.counted = true;
+        Ok(boot)
     }
 
     /// The node's root.
@@ -130,6 +140,11 @@ impl<'a> Boot<'a> {
 
     /// The guard's turn. Returns its report.
     pub fn guard(&mut self) -> Result<Value> {
+        self.guard_by(|words| Command::new(&words[0]).args(&words[1..]).output().context("starting the guard"))
+    }
+
+    /// The same, started by `start`, which gets the words of the command.
+    pub fn guard_by(&mut self, start: impl FnOnce(&[OsString]) -> Result<Output>) -> Result<Value> {
         let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").context("asking for the kernel's version")?;
         // The guard looks whether the image has modules of the kernel that runs: it has, of the kernel here.
         let modules = self.root().join("usr/lib/modules");
@@ -139,9 +154,8 @@ impl<'a> Boot<'a> {
         if Path::new("/run/burnonce").exists() {
             fs::remove_dir_all("/run/burnonce").context("removing what the last boot left in /run")?;
         }
-        let mut guard = Command::new(self.root().join("usr/lib/burnonce/guard"));
-        guard.args(["guard", "--root", NODE]);
-        let output = guard.output().context("starting the guard")?;
+        let guard = self.root().join("usr/lib/burnonce/guard");
+        let output = start(&[guard.into(), "guard".into(), "--root".into(), NODE.into()])?;
         ensure!(output.status.success(), "the guard failed: {}", said(&output));
         let text = fs::read_to_string("/run/burnonce/guard.json").context("reading the guard's report")?;
         let report: Value = serde_json::from_str(&text).with_context(|| format!("the guard's report is {text:?}"))?;
@@ -153,7 +167,8 @@ impl<'a> Boot<'a> {
     /// What overlayroot does if the guard came to `upper`, and what systemd has ready when the agent begins.
     pub fn go_on(&mut self, overlay: bool) -> Result<()> {
         if overlay {
-            mount_ext4(&self.reader.partition(3), Path::new(UPPER), MsFlags::empty(), None)?;
+            let options = self.counted.then_some("noinit_itable");
+            mount_ext4(&self.reader.partition(3), Path::new(UPPER), MsFlags::empty(), options)?;
             self.mount_overlay()?;
         }
         self.hand_over()
@@ -177,6 +192,9 @@ impl<'a> Boot<'a> {
             bind(&Path::new("/").join(name), &node.join(name))?;
             self.mounts.insert(0, node.join(name));
         }
+        if self.counted {
+            self.hide_other_disks()?;
+        }
         mount_tmpfs(&node.join("run"))?;
         self.mounts.insert(self.mounts.len() - early, node.join("run"));
         fs::create_dir_all(node.join("run/initramfs"))?;
@@ -185,6 +203,16 @@ impl<'a> Boot<'a> {
         fs::copy("/run/burnonce/guard.json", node.join("run/burnonce/guard.json"))
             .context("handing over the report")?;
         Ok(())
+    }
+
+    /// `/sys/block` with the card alone.
+    fn hide_other_disks(&self) -> Result<()> {
+        let disks = self.root().join("sys/block");
+        let name = self.reader.name();
+        let link = fs::read_link(disks.join(name)).with_context(|| format!("reading where {name} is in sysfs"))?;
+        // It goes with the mount of /sys that it is on.
+        mount_tmpfs(&disks)?;
+        std::os::unix::fs::symlink(link, disks.join(name)).with_context(|| format!("showing {name}"))
     }
 
     /// Lays the upper, which is mounted, over root.

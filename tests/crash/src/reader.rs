@@ -55,7 +55,8 @@ impl Reader {
         Ok(sectors.parse()?)
     }
 
-    fn name(&self) -> &str {
+    /// The kernel's name of the device.
+    pub fn name(&self) -> &str {
         self.device.trim_start_matches("/dev/")
     }
 

@@ -1,0 +1,84 @@
+//! What has to be on a card, and in its initramfs.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use burnonce::command::DIRECTORIES;
+use burnonce_vm::Recipe;
+
+use crate::cards::{Cards, libraries};
+use crate::figures::{Case, Measure, Run, Sample, Work};
+use crate::target;
+
+/// What is compared, for the page.
+const ABOUT: &str = "What burnonce takes on a card beside what else has such a place: the programs, stripped as Debian's packages have them, and how \
+much longer the initramfs of a Debian image is with burnonce's package than without. The memory that each command takes is with its work, as \
+the peak.";
+
+/// All sizes.
+///
+/// # Errors
+/// A program is not installed, or an image could not be made.
+pub fn work(cards: &Cards) -> Result<Work> {
+    eprintln!("bench: sizes (an image of Debian is made first, where there is none)");
+    let programs = programs(cards)?;
+    Ok(Work {
+        name: "size".to_owned(),
+        title: "Size".to_owned(),
+        about: ABOUT.to_owned(),
+        targets: target::size(&programs, MOST).into_iter().collect(),
+        cases: vec![programs, initramfs()?],
+        notes: vec![
+            "burnonce's program has `bake` and `inspect` in it, with the code that unpacks and packs images; the guard is the part that an \
+             initramfs gets."
+                .to_owned(),
+            "The initramfs is Debian's own, packed by zstd as update-initramfs does it; what it grows by is the guard, the scripts, and \
+             what the hook asks for besides (the overlay driver, e2fsck) where it was not there."
+                .to_owned(),
+        ],
+    })
+}
+
+/// Bytes that the program is to have at most.
+const MOST: u64 = 3 << 19;
+
+/// A file's length.
+fn sized(who: &str, bytes: u64) -> Run {
+    Run { who: who.to_owned(), samples: vec![Sample::from([(Measure::Size, bytes)])] }
+}
+
+fn length(path: &Path) -> Result<u64> {
+    Ok(fs::metadata(path).with_context(|| format!("looking at {}", path.display()))?.len())
+}
+
+/// A program of this machine, and of what Debian's packages of such a program bring along its own libraries.
+fn program(name: &str, own_libraries: &str) -> Result<u64> {
+    let places = DIRECTORIES.map(|directory| Path::new(directory).join(name));
+    let path = places.into_iter().find(|path| path.is_file()).with_context(|| format!("{name} is not installed"))?;
+    let mut bytes = length(&path)?;
+    for library in libraries(&path)? {
+        if !own_libraries.is_empty() && library.to_string_lossy().contains(own_libraries) {
+            bytes += length(&library)?;
+        }
+    }
+    Ok(bytes)
+}
+
+/// The programs, stripped as they are installed.
+fn programs(cards: &Cards) -> Result<Case> {
+    let runs = vec![
+        sized("burnonce", length(&cards.packaged("usr/sbin/burnonce"))?),
+        sized("burnonce's guard", length(&cards.packaged("usr/lib/burnonce/guard"))?),
+        sized("busybox", program("busybox", "")?),
+        sized("systemd-repart and its own library", program("systemd-repart", "/systemd/")?),
+    ];
+    Ok(Case { label: "program".to_owned(), size: 1.0, runs })
+}
+
+/// What the initramfs of a Debian image grows by, where the package is installed: packed, as it is on the card.
+fn initramfs() -> Result<Case> {
+    let (before, after) = Recipe::stock().make()?.initramfs_sizes()?;
+    let runs = vec![sized("burnonce", after.saturating_sub(before)), sized("the initramfs without it", before)];
+    Ok(Case { label: "initramfs, packed".to_owned(), size: 2.0, runs })
+}
