@@ -122,6 +122,20 @@ crash: setup ## try every power cut, and write docs/reliability.md (an hour)
 	BURNONCE_LONG=1 BURNONCE_FIGURES=$(figures) cargo test $(elevated) --locked --test loop -- --nocapture a_call_that_fails_once
 	BURNONCE_FIGURES=$(figures) cargo run $(elevated) --locked --package burnonce-crash --bin crash
 
+# growpart, rsync and systemd-repart are peers; on Debian 12 the last is in systemd's own package.
+peers := cloud-guest-utils rsync $(if $(wildcard /usr/bin/systemd-repart),,systemd-repart)
+
+.PHONY: bench
+bench: setup ## burnonce beside its peers, and write docs/performance.md (an hour, on a machine that does nothing else)
+	$(sudo) tests/setup.sh $(peers)
+	$(MAKE) deb
+	cargo run $(elevated) --locked --package burnonce-bench --bin bench
+
+.PHONY: bench-quick
+bench-quick: setup ## what burnonce writes and asks of the kernel, counted: a part of make test (a minute)
+	$(MAKE) deb
+	cargo test $(elevated) --locked --package burnonce-bench --test quick -- --nocapture
+
 .PHONY: test-fast
 test-fast: lint ## the part that takes under two minutes, without root
 	cargo test --locked --workspace --exclude burnonce-vm --lib --bins $(fast) --test corpus

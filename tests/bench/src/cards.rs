@@ -71,13 +71,14 @@ impl Cards {
         self.package.join(path)
     }
 
-    /// The file system that the cards are on, by stat(1).
+    /// The file system that the cards are on.
     ///
     /// # Errors
-    /// stat failed.
+    /// findmnt failed.
     pub fn kind(&self) -> Result<String> {
-        let text = host::run(Command::new("stat").args(["--file-system", "--format=%T"]).arg(self.directory.path()))?;
-        Ok(text.trim().to_owned())
+        let mut findmnt = Command::new("findmnt");
+        findmnt.args(["--noheadings", "--output", "FSTYPE", "--target"]).arg(self.directory.path());
+        Ok(host::run(&mut findmnt)?.trim().to_owned())
     }
 
     /// Where something else can be kept beside the cards.
@@ -177,11 +178,23 @@ pub fn insert(file: &Path) -> Result<Reader> {
 pub fn boot(reader: &Reader, overlay: bool, then: impl FnOnce(&Boot) -> Result<()>) -> Result<()> {
     reader.scan()?;
     let mut boot = Boot::begin_counted(reader)?;
+    warm(boot.root())?;
     let report = boot.guard()?;
     expect(&report, overlay)?;
     boot.go_on(overlay)?;
     then(&boot)?;
     boot.power_off()
+}
+
+/// Reads the programs and the libraries of a card's root, which is mounted, once: those of the peers are in this machine's caches, too.
+///
+/// # Errors
+/// One of them cannot be read.
+pub fn warm(root: &Path) -> Result<()> {
+    let directories = ["usr/bin", "usr/sbin", "usr/lib/burnonce"].map(|directory| root.join(directory));
+    let mut cat = Command::new("sh");
+    cat.args(["-euc", r#"find "$@" -type f -exec cat {} + >/dev/null; find "$1/../lib" -name "*.so*" -type f -exec cat {} + >/dev/null"#]);
+    host::run(cat.arg("sh").args(directories)).context("reading the programs of a card").map(drop)
 }
 
 /// Fails where the guard's report is not of a boot on the overlay, or on the image itself.

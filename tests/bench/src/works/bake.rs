@@ -24,6 +24,9 @@ pub struct Stock {
     root: u64,
 }
 
+/// The result's name.
+const OUTPUT: &str = "baked.img";
+
 /// How an image is packed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Packing {
@@ -122,7 +125,10 @@ pub fn debugfs(cards: &Cards, stock: &Stock, packing: Packing, how: How) -> Resu
     let commands = cards.path("debugfs.commands");
     fs::write(&commands, debugfs_commands(&cards.packaged(""), "")?).context("writing a script for debugfs")?;
     let lines = r#"debugfs -w -f "$3" "$2?offset=$4" >/run/bench-debugfs 2>&1"#;
-    run(&script(cards, stock, packing, lines, &[&commands.to_string_lossy(), &stock.root.to_string()])?, how)
+    let task = script(cards, stock, packing, lines, &[&commands.to_string_lossy(), &stock.root.to_string()])?;
+    let sample = run(&task, how)?;
+    holds_the_program(cards, stock)?;
+    Ok(sample)
 }
 
 /// The package's files, by a mount as root.
@@ -134,12 +140,25 @@ cp -a "$3/." /run/bench-image/
 umount /run/bench-image
 "#;
     let package = cards.packaged("");
-    run(&script(cards, stock, packing, lines, &[&package.to_string_lossy(), &stock.root.to_string()])?, how)
+    let task = script(cards, stock, packing, lines, &[&package.to_string_lossy(), &stock.root.to_string()])?;
+    let sample = run(&task, how)?;
+    holds_the_program(cards, stock)?;
+    Ok(sample)
+}
+
+/// Fails where burnonce is not in the result, whole: debugfs ends well where it failed.
+fn holds_the_program(cards: &Cards, stock: &Stock) -> Result<()> {
+    let (out, copy) = (format!("{}?offset={}", cards.path(OUTPUT).display(), stock.root), cards.path("program"));
+    let dump = format!("dump /usr/sbin/burnonce {}", copy.display());
+    host::run(Command::new("debugfs").args(["-R", &dump, &out]))?;
+    let [found, wanted] = [copy, cards.packaged("usr/sbin/burnonce")].map(fs::read);
+    ensure!(found.is_ok_and(|found| wanted.is_ok_and(|wanted| found == wanted)), "burnonce is not in the image");
+    Ok(())
 }
 
 /// Where the result goes; the last one is removed.
 fn output(cards: &Cards) -> Result<PathBuf> {
-    let out = cards.path("baked.img");
+    let out = cards.path(OUTPUT);
     for file in [out.clone(), out.with_extension("img.sha256")] {
         if file.exists() {
             fs::remove_file(&file).with_context(|| format!("removing {}", file.display()))?;

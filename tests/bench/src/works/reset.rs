@@ -117,6 +117,7 @@ pub fn burnonce(cards: &Cards, files: usize, how: How) -> Result<Sample> {
         meter.run(&agent(boot, &["reset", "--yes", "--no-reboot"]))
     })?;
     let mut boot = Boot::begin_counted(&reader)?;
+    cards::warm(boot.root())?;
     let report = boot.guard_by(|words| meter.output(&Task::new(words)))?;
     cards::expect(&report, true)?;
     let request = &report["request"];

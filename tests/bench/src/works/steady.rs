@@ -39,7 +39,9 @@ pub fn work(cards: &Cards, extent: &Extent) -> Result<Work> {
         targets: target::steady(&case, Duration::from_millis(5)).into_iter().collect(),
         cases: vec![case],
         notes: vec![
-            "Each run has a card that was just put into its reader: what it reads, the programs too, comes from there.".to_owned(),
+            "Each run has a card that was just put into its reader. The programs were read before, burnonce's and its peers': a boot reads \
+             them from the card, and how long they are is below, with the sizes."
+                .to_owned(),
             "What mounting the upper writes, which overlayroot does between guard and agent, is not burnonce's, and not counted.".to_owned(),
         ],
     })
@@ -51,6 +53,7 @@ pub fn burnonce(cards: &Cards, gib: u64, how: How) -> Result<Sample> {
     let reader = insert(&card.path)?;
     let mut meter = Meter::waiting(&reader, how);
     let mut boot = Boot::begin_counted(&reader)?;
+    cards::warm(boot.root())?;
     let report = boot.guard_by(|words| meter.output(&Task::new(words)))?;
     cards::expect(&report, true)?;
     boot.go_on(true)?;
