@@ -126,7 +126,7 @@ crash: setup ## try every power cut, and write docs/reliability.md (an hour)
 peers := cloud-guest-utils rsync $(if $(wildcard /usr/bin/systemd-repart),,systemd-repart)
 
 .PHONY: bench
-bench: setup ## burnonce beside its peers, and write docs/performance.md (an hour, on a machine that does nothing else)
+bench: setup ## burnonce beside its peers, and write docs/performance.md (ten minutes of a machine that does nothing else)
 	$(sudo) tests/setup.sh $(peers)
 	$(MAKE) deb
 	cargo run $(elevated) --locked --package burnonce-bench --bin bench

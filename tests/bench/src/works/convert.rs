@@ -90,6 +90,10 @@ pub fn work(cards: &Cards, extent: &Extent) -> Result<Work> {
         targets: part.into_iter().chain([behind]).flatten().collect(),
         notes: vec![
             format!("The cards are loop devices over sparse files on {}.", cards.kind()?),
+            "Beyond mke2fs, most of burnonce's time goes into flushes. They are the order that makes a power cut harmless at any moment: what \
+             the table and the image's root get is on the card before the next thing begins, root is writable only while one file of it is \
+             replaced, and the kernel has mounted the new file system before anything points at it."
+                .to_owned(),
             "`growpart, resize2fs` works on a root that nothing has mounted: a file system that is mounted cannot grow on every kernel \
              (on this machine it is EPERM). On a node it is mounted, and its kernel writes more, through the journal."
                 .to_owned(),

@@ -66,6 +66,9 @@ pub fn work(cards: &Cards, extent: &Extent) -> Result<Work> {
         targets: target::flat(&cases, 20.0).into_iter().collect(),
         cases,
         notes: vec![
+            "Nearly all of burnonce's time is that of its flushes, which on a disk varies more from run to run than with the number of \
+             files; the bytes and the processor time do not."
+                .to_owned(),
             "What was set aside is deleted later, in the background, by `burnonce reclaim`: that is not in these figures. Until then \
              `burnonce undo` brings it back; after `rm -rf` and `mke2fs` nothing does."
                 .to_owned(),
