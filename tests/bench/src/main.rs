@@ -142,13 +142,13 @@ fn measure(measuring: &Measuring) -> Result<()> {
     let machine = machine::describe(&cards, extent.rounds)?;
     let mut report = Report { machine, works: Vec::new() };
     for name in names {
-        report.works.push(match name {
-            Name::Convert => convert::work(&cards, &extent)?,
-            Name::Reset => reset::work(&cards, &extent)?,
-            Name::Steady => steady::work(&cards, &extent)?,
-            Name::Diff => diff::work(&cards, &extent)?,
-            Name::Bake => bake::work(&cards, &extent)?,
-            Name::Size => size::work(&cards)?,
+        report.works.extend(match name {
+            Name::Convert => vec![convert::work(&cards, &extent)?],
+            Name::Reset => vec![reset::work(&cards, &extent)?],
+            Name::Steady => vec![steady::work(&cards, &extent)?],
+            Name::Diff => vec![diff::work(&cards, &extent)?],
+            Name::Bake => bake::works(&cards, &extent)?,
+            Name::Size => size::works(&cards)?,
         });
         // What was measured so far is not lost with what fails after it.
         fs::write(measuring.files_written.json(), serde_json::to_string_pretty(&report)?)

@@ -67,39 +67,50 @@ const ABOUT: &str = "An image of Debian gets burnonce. `burnonce` is `burnonce b
 the result once more, and writes its checksum. The others do part of that: a copy alone (`cp --sparse=always`, `xz -dT0`), the copy and the \
 package's files by `debugfs -w`, or by a mount and `cp`, which needs root. Everything ends with a flush of the result.";
 
-/// All who do it, to the image as it is and to the packed one.
+/// All who do it: to the image as it is, and to the packed one.
 ///
 /// # Errors
 /// The image could not be made, or one of them failed.
-pub fn work(cards: &Cards, extent: &Extent) -> Result<Work> {
+pub fn works(cards: &Cards, extent: &Extent) -> Result<Vec<Work>> {
     eprintln!("bench: bake (an image of Debian is made first, where there is none)");
     let stock = Stock::make(cards)?;
-    let mut cases = Vec::new();
-    for (label, packing, size) in [(".img", Packing::None, 1.0), (".img.xz", Packing::Xz, 2.0)] {
-        eprintln!("bench: bake of {label}");
-        let contenders = [
-            Contender::new("burnonce", |how| burnonce(cards, &stock, packing, how)),
-            Contender::new("a copy alone", |how| copy(cards, &stock, packing, how)),
-            Contender::new("debugfs -w", |how| debugfs(cards, &stock, packing, how)),
-            Contender::new("mount and cp, as root", |how| mount(cards, &stock, packing, how)),
-        ];
-        let runs = contest::hold(&contenders, extent.rounds, &[How::Weighed])?;
-        cases.push(Case { label: label.to_owned(), size, runs });
-    }
+    let image = work(cards, &stock, Packing::None, extent)?;
+    let packed = work(cards, &stock, Packing::Xz, extent)?;
     output(cards)?;
+    Ok(vec![image, packed])
+}
+
+fn work(cards: &Cards, stock: &Stock, packing: Packing, extent: &Extent) -> Result<Work> {
     let length = Bytes(stock.length()?);
-    Ok(Work {
-        name: "bake".to_owned(),
-        title: "Bake".to_owned(),
-        about: ABOUT.to_owned(),
-        cases,
-        targets: Vec::new(),
-        notes: vec![
+    let (name, title, label, about, made) = match packing {
+        Packing::None => ("bake", "Bake", ".img", ABOUT, format!("The image has {length}.")),
+        Packing::Xz => (
+            "bake-xz",
+            "Bake of a packed image",
+            ".img.xz",
+            "The same of the image as it is published: packed. It is unpacked first, by all of them.",
             format!(
                 "The image has {length} unpacked, and was packed by `xz -T0 -2`, in blocks, so that threads can unpack it."
             ),
-            "Neither `debugfs -w` nor `cp` enables units, switches off what grows root, or checks anything.".to_owned(),
-        ],
+        ),
+    };
+    eprintln!("bench: bake of {label}");
+    let contenders = [
+        Contender::new("burnonce", |how| burnonce(cards, stock, packing, how)),
+        Contender::new("a copy alone", |how| copy(cards, stock, packing, how)),
+        Contender::new("debugfs -w", |how| debugfs(cards, stock, packing, how)),
+        Contender::new("mount and cp, as root", |how| mount(cards, stock, packing, how)),
+    ];
+    let runs = contest::hold(&contenders, extent.rounds, &[How::Weighed])?;
+    let partial =
+        "Neither `debugfs -w` nor `cp` enables units, switches off what grows root, or checks anything.".to_owned();
+    Ok(Work {
+        name: name.to_owned(),
+        title: title.to_owned(),
+        about: about.to_owned(),
+        cases: vec![Case { label: label.to_owned(), size: length.0 as f64, runs }],
+        targets: Vec::new(),
+        notes: vec![made, partial],
     })
 }
 
