@@ -126,10 +126,10 @@ crash: setup ## try every power cut, and write docs/reliability.md (an hour)
 peers := cloud-guest-utils rsync $(if $(wildcard /usr/bin/systemd-repart),,systemd-repart)
 
 .PHONY: bench
-bench: setup ## burnonce beside its peers, and write docs/performance.md (ten minutes of a machine that does nothing else)
+bench: setup ## burnonce beside its peers, and write docs/performance.md (ten minutes of a machine that does nothing else); BOOTS=7: nodes, too
 	$(sudo) tests/setup.sh $(peers)
 	$(MAKE) deb
-	cargo run $(elevated) --locked --package burnonce-bench --bin bench
+	cargo run $(elevated) --locked --package burnonce-bench --bin bench -- --boots $(or $(BOOTS),0)
 
 .PHONY: bench-quick
 bench-quick: setup ## what burnonce writes and asks of the kernel, counted: a part of make test (a minute)

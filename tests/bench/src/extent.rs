@@ -5,6 +5,8 @@
 pub struct Extent {
     /// How often each program does each case.
     pub rounds: usize,
+    /// How often each boots, where whole nodes do the work.
+    pub boots: usize,
     /// The cards that are converted, in GiB.
     pub cards: Vec<u64>,
     /// How many files a node has when it is reset.

@@ -3,12 +3,12 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use burnonce_bench::cards::Cards;
 use burnonce_bench::extent::Extent;
 use burnonce_bench::figures::Report;
 use burnonce_bench::measured::{How, require};
-use burnonce_bench::works::{bake, convert, diff, reset, size, steady};
+use burnonce_bench::works::{bake, convert, diff, first_boot, grow, reset, size, steady};
 use burnonce_bench::{machine, page};
 use burnonce_crash::boot;
 use burnonce_vm::host;
@@ -45,6 +45,9 @@ struct Measuring {
     /// How often each program does each case
     #[arg(long, default_value_t = 7)]
     rounds: usize,
+    /// How often each node boots, where the work is one of whole nodes; 0 leaves these works out
+    #[arg(long, value_name = "NUMBER", default_value_t = 0)]
+    boots: usize,
     /// The cards to convert, in GiB
     #[arg(long, value_name = "GIB", value_delimiter = ',', default_values_t = [8, 64, 256, 1024])]
     cards: Vec<u64>,
@@ -71,6 +74,8 @@ enum Name {
     Steady,
     Diff,
     Bake,
+    FirstBoot,
+    Grow,
     Size,
 }
 
@@ -87,17 +92,23 @@ impl Files {
 
 impl Measuring {
     fn extent(&self) -> Extent {
-        let Self { rounds, cards, files, changed, .. } = self;
-        Extent { rounds: *rounds, cards: cards.clone(), files: files.clone(), changed: *changed }
+        let Self { rounds, boots, cards, files, changed, .. } = self;
+        Extent { rounds: *rounds, boots: *boots, cards: cards.clone(), files: files.clone(), changed: *changed }
     }
 
     fn names(&self) -> Vec<Name> {
         let all = Name::value_variants().iter().copied();
-        all.filter(|name| self.only.is_empty() || self.only.contains(name)).collect()
+        let wanted = all.filter(|name| self.only.is_empty() || self.only.contains(name));
+        wanted.filter(|name| self.boots > 0 || !name.is_of_nodes()).collect()
     }
 }
 
 impl Name {
+    /// Whether it takes emulated machines, and many minutes of them.
+    fn is_of_nodes(self) -> bool {
+        matches!(self, Self::FirstBoot | Self::Grow)
+    }
+
     /// Programs that it takes, with their packages.
     fn programs(self) -> &'static [(&'static str, &'static str)] {
         match self {
@@ -111,6 +122,7 @@ impl Name {
             Self::Diff => &[("rsync", "rsync")],
             Self::Bake => &[("xz", "xz-utils"), ("debugfs", "e2fsprogs")],
             Self::Size => &[("busybox", "busybox-static"), ("systemd-repart", "systemd-repart")],
+            Self::FirstBoot | Self::Grow => &[("qemu-system-x86_64", "qemu-system-x86")],
             Self::Reset => &[],
         }
     }
@@ -131,6 +143,10 @@ fn read(json: &Path) -> Result<Report> {
 
 fn measure(measuring: &Measuring) -> Result<()> {
     let (extent, names) = (measuring.extent(), measuring.names());
+    ensure!(
+        !names.is_empty(),
+        "there is nothing to measure: --boots says how often a node boots where the work is one of whole nodes"
+    );
     for how in [How::Traced, How::Weighed] {
         let program = how.package().into_iter().map(|package| (package, package)).collect::<Vec<_>>();
         require(&program)?;
@@ -148,6 +164,8 @@ fn measure(measuring: &Measuring) -> Result<()> {
             Name::Steady => vec![steady::work(&cards, &extent)?],
             Name::Diff => vec![diff::work(&cards, &extent)?],
             Name::Bake => bake::works(&cards, &extent)?,
+            Name::FirstBoot => first_boot::works(&extent)?,
+            Name::Grow => vec![grow::work(&extent)?],
             Name::Size => size::works(&cards)?,
         });
         // What was measured so far is not lost with what fails after it.
@@ -174,6 +192,14 @@ mod tests {
             (extent.cards.as_slice(), extent.files.as_slice()),
             (&[8, 64, 256, 1024][..], &[10, 10_000, 500_000][..])
         );
+        let works = [Name::Convert, Name::Reset, Name::Steady, Name::Diff, Name::Bake, Name::Size];
+        assert_eq!(cli.measuring.names(), works);
+    }
+
+    #[test]
+    fn nodes_boot_where_they_are_asked_for() {
+        let cli = Cli::parse_from(["bench", "--boots", "3"]);
+        assert_eq!(cli.measuring.extent().boots, 3);
         assert_eq!(cli.measuring.names(), Name::value_variants());
     }
 

@@ -28,10 +28,21 @@ pub struct Machine {
     /// The initramfs has these files beside its own, or in their place: paths without a leading slash, and contents. None of them can be
     /// executed.
     pub instead: Vec<(&'static str, Vec<u8>)>,
+    /// How fast the card is, where that is not left to this machine.
+    pub speed: Option<Speed>,
     /// What the card answers with an I/O error.
     pub faults: Vec<Fault>,
     /// Where all writes to the card, and its flushes, are logged in order ([`crate::writes`]).
     pub write_log: Option<PathBuf>,
+}
+
+/// What a card can take, by QEMU's `throttle`. Reading is not held up, nor is a flush.
+#[derive(Clone, Copy, Debug)]
+pub struct Speed {
+    /// Bytes written in a second.
+    pub bytes: u64,
+    /// Requests to write in a second.
+    pub requests: u64,
 }
 
 /// Requests that fail, by QEMU's `blkdebug`.
@@ -70,6 +81,9 @@ const PI_WORDS: &str = "net.ifnames=0 mitigations=off cryptomgr.notests nokaslr 
 /// stopped, and on a machine with two cores a boot takes more than twice as long. So there is one thread, and Linux uses one CPU.
 const PI_ACCELERATOR: &str = "tcg,thread=single,tb-size=512";
 
+/// The name of what holds the card up.
+const THROTTLE: &str = "card-speed";
+
 /// Without the controllers that nothing is attached to, udev has fewer modules to load.
 const MACHINE: &str = "q35,sata=off,smbus=off,usb=off,hpet=off,i8042=off";
 
@@ -98,6 +112,11 @@ impl Machine {
         qemu.args(["-serial", "stdio", "-machine", MACHINE, "-m", "768", "-smp", "1"]);
         qemu.args(accelerator(&firmware.kernel));
         self.other_drives.iter().for_each(|drive| attach(qemu, file(drive, false), false));
+        if let Some(Speed { bytes, requests }) = self.speed {
+            let limits = json!({ "bps-write": bytes, "iops-write": requests });
+            let group = json!({ "qom-type": "throttle-group", "id": THROTTLE, "limits": limits });
+            qemu.args(["-object", &group.to_string()]);
+        }
         attach(qemu, self.wrap(file(card, self.write_protected)), self.write_protected);
         qemu.args(["-device", "virtio-net-pci,netdev=net,romfile="]);
         if let Some(clock) = &self.clock {
@@ -108,7 +127,8 @@ impl Machine {
     /// The console is the mini UART, QEMU's second: as on a Pi 3, whose first is wired to Bluetooth. The network is an adapter on
     /// USB, as a Pi 3's is.
     fn pi(&self, qemu: &mut Command, card: &Path, firmware: &Firmware) -> Result<()> {
-        let plain = self.other_drives.is_empty() && self.faults.is_empty() && self.write_log.is_none();
+        let plain =
+            self.other_drives.is_empty() && self.faults.is_empty() && self.write_log.is_none() && self.speed.is_none();
         ensure!(
             plain && !self.write_protected && self.clock.is_none(),
             "the emulated Pi has one sound card that can be written, and no clock that could be set: leave the rest out"
@@ -123,7 +143,7 @@ impl Machine {
         Ok(())
     }
 
-    /// The card's file below what fails and what logs.
+    /// The card's file below what fails, what logs and what is slow.
     fn wrap(&self, mut file: Value) -> Value {
         let rules: Vec<_> = self.faults.iter().flat_map(Fault::rules).collect();
         if !rules.is_empty() {
@@ -132,6 +152,9 @@ impl Machine {
         if let Some(log) = &self.write_log {
             let log = json!({ "driver": "file", "filename": log, "cache": { "direct": false, "no-flush": true } });
             file = json!({ "driver": "blklogwrites", "file": file, "log": log, "log-sector-size": SECTOR });
+        }
+        if self.speed.is_some() {
+            file = json!({ "driver": "throttle", "throttle-group": THROTTLE, "read-only": self.write_protected, "file": file });
         }
         file
     }

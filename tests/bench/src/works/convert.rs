@@ -24,16 +24,16 @@ use crate::target;
 /// Where the root of a running node is mounted, for those who work from outside of it.
 const ROOT: &str = "/run/bench-root";
 
-/// What guides tell people to type; `$1` is the card, `$2` its root, which is mounted.
-const GUIDE: &str = r#"
+/// What guides tell people to type; `$1` is the card, `$2` its root, which is mounted, `$3` the partition that is made.
+pub const GUIDE: &str = r#"
 echo type=83 | sfdisk --quiet --append --no-reread --no-tell-kernel "$1"
 partx --add --nr 3 "$1"
-mke2fs -q -t ext4 "$1p3"
+mke2fs -q -t ext4 "$3"
 mkdir -p /run/bench-upper
-mount -t ext4 "$1p3" /run/bench-upper
+mount -t ext4 "$3" /run/bench-upper
 mkdir -p /run/bench-upper/overlay /run/bench-upper/overlay-workdir
 umount /run/bench-upper
-echo "overlayroot=\"device:dev=$1p3,recurse=0\"" >"$2/etc/overlayroot.local.conf"
+echo "overlayroot=\"device:dev=$3,recurse=0\"" >"$2/etc/overlayroot.local.conf"
 "#;
 
 /// What a stock image does: root grows over the whole card.
@@ -58,9 +58,9 @@ system that burnonce makes, with the same options and content, in a partition th
 `growpart, resize2fs` is what stock images do instead: root grows over the card.";
 
 /// Those who do it.
-const BURNONCE: &str = "burnonce";
+pub const BURNONCE: &str = "burnonce";
 const BARE: &str = "mke2fs alone";
-const GUIDES: &str = "what guides say";
+pub const GUIDES: &str = "what guides say";
 
 /// All who do it, on cards of each length.
 ///
@@ -129,7 +129,8 @@ pub fn guide(cards: &Cards, gib: u64, how: How) -> Result<Sample> {
     let reader = insert(&card.path)?;
     let root = Mounted::at(&reader.partition(2), Path::new(ROOT))?;
     let mut meter = Meter::of(&reader, how);
-    meter.run(&Task::script(GUIDE, &[&reader.device, ROOT]))?;
+    let upper = reader.partition(3).display().to_string();
+    meter.run(&Task::script(GUIDE, &[&reader.device, ROOT, &upper]))?;
     root.end()?;
     Ok(meter.sample())
 }
