@@ -24,18 +24,22 @@ pub fn journal(length: Bytes) -> u64 {
 
 /// Up to which length the kernel can grow the mounted file system as it is laid out: 2 TiB, where an MBR ends, but at least 16 and at most 1024
 /// times `length`. (Beyond it, the kernel turns to `meta_bg`.) mke2fs itself keeps room for 1024 times, up to 4 MiB, and writes it all: each
-/// block of it names its copies.
-pub fn room(length: Bytes) -> Bytes {
+/// block of it names its copies. `None` leaves it to mke2fs, from 16 TiB on: on a 32-bit machine it reads this number of blocks as 32 bits
+/// (e2fsprogs, `misc/mke2fs.c`: `parse_extended_opts`).
+pub fn room(length: Bytes) -> Option<Bytes> {
     const MBR: u64 = 2048 * GIB;
+    const MOST: u64 = u32::MAX as u64 * BLOCK;
     let times = |times: u64| length.0.saturating_mul(times);
-    Bytes(MBR.max(times(16)).min(times(1024)))
+    let room = MBR.max(times(16)).min(times(1024)).min(MOST);
+    (room > length.0).then_some(Bytes(room))
 }
 
 /// The arguments for the upper of a partition that has `length`: all but its content, the device and its blocks.
 pub fn of(length: Bytes) -> Vec<String> {
     let (block, inodes, journal) = (BLOCK.to_string(), inodes(length), journal(length));
     // In the blocks of `-b`.
-    let extended = format!("lazy_journal_init=1,lazy_itable_init=1,nodiscard,resize={}", room(length).0 / BLOCK);
+    let resize = room(length).map_or_else(String::new, |room| format!(",resize={}", room.0 / BLOCK));
+    let extended = format!("lazy_journal_init=1,lazy_itable_init=1,nodiscard{resize}");
     let sizes = ["-q", "-t", "ext4", "-b", &block, "-I", "256", "-O", FEATURES, "-m", "1", "-e", "remount-ro"];
     let (inodes, journal) = (inodes.to_string(), format!("size={journal}"));
     let rest = ["-N", &inodes, "-J", &journal, "-E", &extended, "-L", "burnonce", "-U", "random"];

@@ -142,17 +142,23 @@ fn an_upper_has_room_to_grow_to_two_tib() {
         (GIB, 1024 * GIB),
         (8 * GIB, 2048 * GIB),
         (128 * GIB, 2048 * GIB),
-        (1024 * GIB, 16_384 * GIB),
-        (u64::MAX, u64::MAX),
+        (1000 * GIB, 16_000 * GIB),
+        (1024 * GIB, 16_384 * GIB - 4096),
+        (8192 * GIB, 16_384 * GIB - 4096),
     ] {
-        assert_eq!(options::room(Bytes(length)), Bytes(room), "{}", Bytes(length));
+        assert_eq!(options::room(Bytes(length)), Some(Bytes(room)), "{}", Bytes(length));
+        assert!(room / 4096 <= u64::from(u32::MAX), "a number that mke2fs of a 32-bit machine cannot read");
+    }
+    for length in [16_384 * GIB - 4096, 16_384 * GIB, u64::MAX] {
+        assert_eq!(options::room(Bytes(length)), None, "{}", Bytes(length));
+        assert!(!options::of(Bytes(length)).iter().any(|word| word.contains("resize=")));
     }
     for length in [64 * MIB, GIB, 8 * GIB, 64 * GIB, 1024 * GIB] {
         let file = disk(length);
         make(file.path(), Bytes(length), content().path(), 1).unwrap();
         // A group has 128 MiB; its descriptor has 64 bytes, of a block of 4 KiB.
         let blocks = |length: u64| length.div_ceil(64 * 128 * MIB);
-        let reserved = blocks(options::room(Bytes(length)).0) - blocks(length);
+        let reserved = blocks(options::room(Bytes(length)).unwrap().0) - blocks(length);
         assert_eq!(header(&file, "Reserved GDT blocks"), reserved.min(1024).to_string(), "{}", Bytes(length));
     }
 }
