@@ -35,7 +35,10 @@ impl Counters {
 
     /// The columns of `stat` in Documentation/block/stat.rst: 3 and 7 are sectors read and written, 14 sectors discarded (since Linux
     /// 4.18), 16 flush requests (since 5.5).
-    fn parse(text: &str) -> Result<Self> {
+    ///
+    /// # Errors
+    /// They are not all there.
+    pub fn parse(text: &str) -> Result<Self> {
         let columns = text.split_whitespace().map(str::parse).collect::<Result<Vec<u64>, _>>()?;
         ensure!(columns.len() >= 17, "this kernel does not count flushes: Linux 5.5 is the first that does");
         let [read, written, discarded] = [2, 6, 13].map(|column| columns[column] * SECTOR);

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
+use burnonce::units::grouped;
 use burnonce_crash::boot::Boot;
 use burnonce_crash::reader::Reader;
 use burnonce_vm::card::Card;
@@ -12,7 +13,7 @@ use burnonce_vm::host;
 
 use crate::cards::{self, Cards, Label, insert};
 use crate::contest::{self, Contender};
-use crate::extent::{Extent, thousands};
+use crate::extent::Extent;
 use crate::figures::{Case, Sample, Work};
 use crate::measured::{How, Meter, Task};
 use crate::mounted::Mounted;
@@ -53,7 +54,7 @@ pub fn work(cards: &Cards, extent: &Extent) -> Result<Work> {
         name: "diff".to_owned(),
         title: "What a node has changed".to_owned(),
         about: ABOUT.to_owned(),
-        cases: vec![Case { label: format!("{} files", thousands(files)), size: files as f64, runs }],
+        cases: vec![Case { label: format!("{} files", grouped(files as u64)), size: files as f64, runs }],
         targets: Vec::new(),
         notes: vec![
             "Each has run twice before it is measured, so what it looks at is in the kernel's caches, and the access times are noted.".to_owned(),

@@ -2,12 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use burnonce_vm::card::GIB;
 use burnonce_vm::qemu::Speed;
 use burnonce_vm::{Bed, Node};
 
 use crate::contest::{self, Contender};
+use crate::device::Counters;
 use crate::extent::Extent;
 use crate::figures::{Case, Measure, Sample, Work};
 use crate::target;
@@ -21,8 +22,6 @@ const CARD: Speed = Speed { bytes: 20_000_000, requests: 500 };
 const LENGTH: u64 = 64;
 /// How long the kernel is watched after power-on, in seconds.
 const WATCHED: u64 = 300;
-/// Bytes of a sector in the kernel's counters (kernel, Documentation/block/stat.rst).
-const SECTOR: u64 = 512;
 
 const ABOUT: &str = "An emulated node with a card of 64 GiB that writes 20 MB/s and 500 times a second is switched on for the first time, until \
 somebody can log in to its overlay and cloud-init is done: two boots with the restart between them. `what guides say` is the script of the \
@@ -109,25 +108,8 @@ fn afterwards(mut booted: Booted) -> Result<Sample> {
     let stat = booted.node.sh(&format!(
         "while read -r up rest </proc/uptime && [ \"${{up%.*}}\" -lt {WATCHED} ]; do sleep 1; done; cat /sys/class/block/vda3/stat"
     ))?;
-    let written = sectors_written(&stat)? * SECTOR;
+    let written = Counters::parse(&stat)?.written;
     booted.node.kill()?;
     booted.bed.remove_cards()?;
     Ok(Sample::from([(Measure::Written, written)]))
-}
-
-/// The seventh number of a block device's counters.
-fn sectors_written(stat: &str) -> Result<u64> {
-    let number = stat.split_whitespace().nth(6).with_context(|| format!("the counters are {stat:?}"))?;
-    number.parse().with_context(|| format!("the counters are {stat:?}"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sectors_written_are_the_seventh_number() {
-        assert_eq!(sectors_written(" 1 2 3 4 5 6 777 8 9 10 11 0 0 0 0 12 13\n").unwrap(), 777);
-        assert!(sectors_written("1 2 3").is_err());
-    }
 }

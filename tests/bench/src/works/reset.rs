@@ -4,12 +4,13 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
+use burnonce::units::grouped;
 use burnonce_crash::boot::Boot;
 use burnonce_vm::card::Card;
 
 use crate::cards::{self, Cards, IMAGE, boot, insert};
 use crate::contest::{self, Contender};
-use crate::extent::{Extent, thousands};
+use crate::extent::Extent;
 use crate::figures::{Case, Measure, Run, Sample, Work};
 use crate::measured::{How, Meter, Task};
 use crate::mounted::Mounted;
@@ -56,7 +57,7 @@ pub fn work(cards: &Cards, extent: &Extent) -> Result<Work> {
         let mut runs = contest::hold(&contenders, extent.rounds, asides)?;
         let who = format!("burning the image again at {} MB/s, computed", BURNING / 1_000_000);
         runs.push(Run { who, samples: vec![burn(); extent.rounds] });
-        cases.push(Case { label: format!("{} files", thousands(files)), size: files as f64, runs });
+        cases.push(Case { label: format!("{} files", grouped(files as u64)), size: files as f64, runs });
         cards.forget(&name(files))?;
     }
     Ok(Work {
