@@ -6,12 +6,13 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
-use burnonce::command::DIRECTORIES;
 use burnonce_crash::boot::Boot;
 use burnonce_crash::reader::Reader;
 use burnonce_vm::card::{Card, GIB};
 use burnonce_vm::{host, image};
 use serde_json::Value;
+
+use crate::measured::installed;
 
 /// First sector and sectors of the boot partition. It has no file system: the kernel that measures may have no vfat, and what is counted
 /// must not depend on that.
@@ -237,8 +238,7 @@ fn furnish(tree: &Path) -> Result<()> {
 
 /// Copies a program of this machine, with its libraries.
 fn copy_program(name: &str, tree: &Path) -> Result<()> {
-    let places = DIRECTORIES.map(|directory| Path::new(directory).join(name));
-    let program = places.into_iter().find(|path| path.is_file()).context("it is not installed: run tests/setup.sh")?;
+    let program = installed(name).context("it is not installed: run tests/setup.sh")?;
     fs::copy(&program, tree.join("usr/bin").join(name))?;
     copy_libraries(&program, tree)
 }

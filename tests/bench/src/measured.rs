@@ -266,10 +266,15 @@ fn said(output: &Output) -> String {
     lines[lines.len().saturating_sub(5)..].join(" / ")
 }
 
+/// Where a program of this machine is; `None`: it is not installed.
+pub fn installed(name: &str) -> Option<PathBuf> {
+    DIRECTORIES.iter().map(|directory| Path::new(directory).join(name)).find(|path| path.is_file())
+}
+
 /// Fails where one of these programs is not here; each with Debian's package that has it.
 pub fn require(programs: &[(&str, &str)]) -> Result<()> {
     for (program, package) in programs {
-        if !DIRECTORIES.iter().any(|directory| Path::new(directory).join(program).is_file()) {
+        if installed(program).is_none() {
             bail!("{program} is not installed: run `tests/setup.sh {package}`");
         }
     }

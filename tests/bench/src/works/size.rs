@@ -4,11 +4,11 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use burnonce::command::DIRECTORIES;
 use burnonce_vm::Recipe;
 
 use crate::cards::{Cards, libraries};
 use crate::figures::{Case, Measure, Run, Sample, Work};
+use crate::measured::installed;
 use crate::target;
 
 /// What is compared, for the page.
@@ -66,8 +66,7 @@ fn length(path: &Path) -> Result<u64> {
 
 /// A program of this machine, and of what Debian's packages of such a program bring along its own libraries.
 fn program(name: &str, own_libraries: &str) -> Result<u64> {
-    let places = DIRECTORIES.map(|directory| Path::new(directory).join(name));
-    let path = places.into_iter().find(|path| path.is_file()).with_context(|| format!("{name} is not installed"))?;
+    let path = installed(name).with_context(|| format!("{name} is not installed"))?;
     let mut bytes = length(&path)?;
     for library in libraries(&path)? {
         if !own_libraries.is_empty() && library.to_string_lossy().contains(own_libraries) {
