@@ -156,6 +156,18 @@ impl Card {
         fs::File::open(self.device()).and_then(|d| d.sync_all()).unwrap();
     }
 
+    /// Sectors that have reached the card, with all that its mounted upper still had in memory: what waits for the journal's commit,
+    /// which comes every five seconds, is no write of whoever is being watched when it comes.
+    pub fn written(&self) -> u64 {
+        let upper = self.root().join("media/root-rw");
+        if upper.exists() {
+            burnonce::mounted::flush(&upper).unwrap();
+        }
+        self.flush();
+        let stat = fs::read_to_string(self.device().replace("/dev", "/sys/block") + "/stat").unwrap();
+        stat.split_whitespace().nth(6).unwrap().parse().unwrap()
+    }
+
     /// The entries of the table that is on the card: number, first sector, sectors.
     pub fn table(&self) -> Vec<(u32, u64, u64)> {
         let json: serde_json::Value =

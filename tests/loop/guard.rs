@@ -132,13 +132,6 @@ impl Bench {
         run("cp", &["--sparse=always", copy.to_str().unwrap(), self.card.file().to_str().unwrap()]);
         self.card.insert(false);
     }
-
-    /// Sectors written to the card so far.
-    fn written(&self) -> u64 {
-        self.card.flush();
-        let stat = fs::read_to_string(self.card.device().replace("/dev", "/sys/block") + "/stat").unwrap();
-        stat.split_whitespace().nth(6).unwrap().parse().unwrap()
-    }
 }
 
 impl Drop for Bench {
@@ -199,9 +192,9 @@ fn fill(directory: &Path) {
 #[test]
 fn a_clean_boot_writes_nothing_and_names_the_device() {
     let bench = Bench::new("");
-    let before = bench.written();
+    let before = bench.card.written();
     let seen = bench.upper();
-    assert_eq!(bench.written(), before, "sectors written by a guard with nothing to do");
+    assert_eq!(bench.card.written(), before, "sectors written by a guard with nothing to do");
     assert_eq!((seen.console.as_str(), seen.report.did.len()), ("", 0), "it says nothing");
     let parts: Vec<&str> = seen.report.took_ms.iter().map(|(name, _)| name.as_str()).collect();
     assert_eq!(parts, ["find", "check", "look", "request", "room", "unmount", "driver"]);
@@ -379,10 +372,10 @@ fn an_upper_that_reaches_past_the_end_of_the_card_is_left_alone_and_measured() {
     let file = fs::OpenOptions::new().write(true).open(bench.card.file()).unwrap();
     file.set_len(upper.1 * 512 + (300 << 20)).unwrap();
     bench.card.insert(false);
-    let before = bench.written();
+    let before = bench.card.written();
     let missing = burnonce::units::Bytes(upper.2 * 512 - (300 << 20) - 4096);
     let seen = bench.memory(&format!("{missing} of it are not on this card"));
     let problem = seen.report.problem.unwrap();
     assert!(problem.remedy.contains("run burnonce repartition"), "{problem:?}");
-    assert_eq!(bench.written(), before, "sectors written");
+    assert_eq!(bench.card.written(), before, "sectors written");
 }

@@ -159,17 +159,11 @@ fn an_overlay_boot_finds_nothing_to_do_and_writes_nothing() {
     assert!(text(&output).contains("this node runs on its overlay"), "{}", text(&output));
     card.eject();
     card.boot(true);
-    let written = |card: &Card| {
-        let stat = fs::read_to_string(card.device().replace("/dev", "/sys/block") + "/stat").unwrap();
-        stat.split_whitespace().nth(6).unwrap().parse::<u64>().unwrap()
-    };
-    card.flush();
-    let before = written(&card);
+    let before = card.written();
     let output = card.burnonce(&["-v", "converge"]);
     assert_eq!(output.status.code(), Some(0), "{}", text(&output));
     assert!(text(&output).contains("this node runs on its overlay"), "{}", text(&output));
-    card.flush();
-    assert_eq!(written(&card), before, "sectors written by a boot with nothing to do");
+    assert_eq!(card.written(), before, "sectors written by a boot with nothing to do");
     let status = card.burnonce(&["status", "--json"]);
     let status: serde_json::Value = serde_json::from_slice(&status.stdout).unwrap();
     assert_eq!((&status["mode"], &status["degraded"]), (&"overlay".into(), &false.into()), "{status}");

@@ -55,14 +55,6 @@ fn names(directory: &Path) -> Vec<String> {
     names
 }
 
-/// Sectors that have reached the card, with all that is outstanding.
-fn written(card: &Card, upper: &Upper) -> u64 {
-    burnonce::mounted::flush(upper.root()).unwrap();
-    card.flush();
-    let stat = fs::read_to_string(card.device().replace("/dev", "/sys/block") + "/stat").unwrap();
-    stat.split_whitespace().nth(6).unwrap().parse().unwrap()
-}
-
 fn assert_stocked(upper: &Upper) {
     for directory in ["overlay", "overlay-workdir/_"] {
         let path = upper.own("spare").join(directory);
@@ -111,10 +103,10 @@ fn what_is_not_kept_is_deleted_and_what_is_missing_is_made_again() {
     assert!(state.set_aside.iter().all(|g| g.size.unwrap().bytes >= 11 * 4096), "{state:?}");
     assert_stocked(&upper);
 
-    let before = written(&card, &upper);
+    let before = card.written();
     let said = reclaim(&card);
     assert!(said.contains("nothing to reclaim"), "{said}");
-    assert_eq!(written(&card, &upper), before, "sectors written by a run with nothing to do");
+    assert_eq!(card.written(), before, "sectors written by a run with nothing to do");
 }
 
 /// SIGTERM or SIGKILL at any moment: what an undo can go back to is whole, and a last run ends it.

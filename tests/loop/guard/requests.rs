@@ -49,9 +49,9 @@ fn a_reset_an_undo_and_the_undo_of_an_undo() {
     bench.write(|upper| assert_eq!(names(&upper.overlay()), ["second"]));
     step("d", Kind::Reset, 3, &[1, 2], "reset: generation 3 begins; the one before is kept for `burnonce undo`");
     bench.write(|upper| assert_eq!(names(&upper.overlay()), [""; 0]));
-    let before = bench.written();
+    let before = bench.card.written();
     bench.upper();
-    assert_eq!(bench.written(), before, "sectors written by the boot after it");
+    assert_eq!(bench.card.written(), before, "sectors written by the boot after it");
     // A request that was dealt with, once more, as a cut before the removal of a file on the boot partition could bring it.
     bench.write(|upper| {
         let consumed = vec!["d".to_owned()];
