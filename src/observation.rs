@@ -2,7 +2,7 @@
 
 use crate::filesystem::Content;
 use crate::guard::report::Verdict;
-use crate::overlay::Configuration;
+use crate::overlay::{Configuration, Generator};
 use crate::table::{Defect, Table};
 use crate::units::{Bytes, Lba, Sectors};
 use serde::{Deserialize, Serialize};
@@ -46,6 +46,9 @@ pub struct Cmdline {
     /// The value of `overlayroot=`, which overrides every file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub overlayroot: Option<String>,
+    /// The last word that dracut's own module for overlays goes by (`rd.overlay…`, dracut.cmdline(7)).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rd_overlay: Option<String>,
 }
 
 /// What is mounted on `/`.
@@ -166,7 +169,10 @@ pub struct Held {
 /// How the overlay gets into a boot.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Overlayroot {
-    /// overlayroot's log of this boot; `None`: the initramfs that booted has no overlayroot.
+    /// What made the initramfs that booted, where that left a log; else what makes the next one.
+    #[serde(default, skip_serializing_if = "Generator::is_initramfs_tools")]
+    pub generator: Generator,
+    /// The log of what makes the overlay, of this boot ([`Generator::log`]); `None`: the initramfs that booted does not have it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub log: Option<String>,
     /// What the guard came to in this boot; `None`: the initramfs that booted has no guard.
@@ -175,7 +181,7 @@ pub struct Overlayroot {
     /// Why the upper cannot be used in this boot, and in a second line what to do: as the guard or the configuration says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// The overlayroot package is installed for initramfs-tools.
+    /// What makes the overlay is installed, so that the next initramfs has it ([`Generator::script`]).
     #[serde(default)]
     pub installed: bool,
     /// `update-initramfs` is there to rebuild the initramfs.
@@ -205,12 +211,22 @@ impl fmt::Display for Lacks {
     }
 }
 
+impl Observation {
+    /// The word on the kernel command line that configures another overlay than burnonce's, over its head.
+    pub fn overlay_word(&self) -> Option<String> {
+        let overlayroot = self.cmdline.overlayroot.as_ref().map(|value| format!("overlayroot={value}"));
+        let dracut = self.overlayroot.generator == Generator::Dracut;
+        overlayroot.or_else(|| self.cmdline.rd_overlay.clone().filter(|_| dracut))
+    }
+}
+
 impl Overlayroot {
     /// The first thing that is missing; a rebuild brings whatever is.
     pub fn lacks(&self) -> Option<Lacks> {
         match (&self.log, self.guard) {
-            (None, _) => Some(Lacks::Overlayroot),
-            (Some(_), None) => Some(Lacks::Guard),
+            (None, _) if self.generator != Generator::Dracut => Some(Lacks::Overlayroot),
+            // With dracut what makes the overlay comes with the guard.
+            (None, _) | (Some(_), None) => Some(Lacks::Guard),
             (Some(_), Some(_)) => None,
         }
     }

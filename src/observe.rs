@@ -4,11 +4,12 @@ use crate::files;
 use crate::filesystem::{self, Content, mark};
 use crate::guard::report::{self, Problem};
 use crate::observation::{Cmdline, Disk, Held, KernelPartition, Observation, Overlayroot, Place, Root};
-use crate::overlay::{self, Configuration};
+use crate::overlay::{self, Configuration, Generator};
 use crate::table::{self, Defect, Table};
 use crate::units::{Bytes, Lba, Sectors};
 use crate::{config::Config, mounts, mounts::Mount, packages, plan};
 use anyhow::{Context, Result};
+use std::convert::Infallible;
 use std::fs::{self, File};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -18,7 +19,7 @@ mod others;
 
 /// Sysfs counts in sectors of this many bytes, whatever the disk (Documentation/ABI/stable/sysfs-block).
 pub(crate) const SYSFS_SECTOR: u64 = 512;
-/// How much of overlayroot's log is kept: its end says what failed.
+/// How much of the log of what makes the overlay is kept: its end says what failed.
 const LOG_LINES: usize = 40;
 
 /// Sees the machine whose root is at `root`: `/`, or in a test a directory with `proc`, `sys`, `dev`, `etc` and `run`.
@@ -230,6 +231,9 @@ pub fn cmdline(text: &str) -> Cmdline {
             // As the shells of the initramfs have it: one is enough.
             Some(("burnonce", value)) => seen.off |= value == "off",
             Some(("overlayroot", value)) => seen.overlayroot = Some(value.to_owned()),
+            _ if word.starts_with("rd.overlay") || word.starts_with("rd.live.overlay") => {
+                seen.rd_overlay = Some(word.to_owned());
+            }
             _ => {}
         }
     }
@@ -255,7 +259,11 @@ pub(crate) fn configuration(tree: &Path, conf: &Path) -> Result<Configuration> {
 }
 
 fn overlayroot(root: &Path) -> Overlayroot {
-    let log = fs::read(root.join(overlay::LOG)).ok().map(|bytes| {
+    let installed =
+        Generator::installed(|_, path| Ok::<_, Infallible>(root.join(path).exists())).unwrap_or_else(|e| match e {});
+    let booted = [Generator::InitramfsTools, Generator::Dracut].into_iter().find(|one| root.join(one.log()).exists());
+    let generator = booted.unwrap_or(installed);
+    let log = fs::read(root.join(generator.log())).ok().map(|bytes| {
         let text = String::from_utf8_lossy(&bytes);
         let lines: Vec<&str> = text.lines().collect();
         lines[lines.len().saturating_sub(LOG_LINES)..].join("\n")
@@ -268,10 +276,11 @@ fn overlayroot(root: &Path) -> Overlayroot {
     let reason = fs::read_to_string(root.join(overlay::REASON)).ok().map(|t| t.trim().to_owned());
     let problem = guard.as_ref().and_then(|report| report.problem.as_ref());
     Overlayroot {
+        generator,
         log,
         guard: guard.as_ref().map(|report| report.verdict),
         reason: reason.or_else(|| problem.map(|Problem { why, remedy }| format!("{why}\n{remedy}"))),
-        installed: root.join(overlay::SCRIPT).exists(),
+        installed: root.join(installed.script()).exists(),
         rebuildable: root.join("usr/sbin/update-initramfs").exists(),
     }
 }
@@ -304,7 +313,10 @@ mod tests {
     #[test]
     fn the_command_line_is_read_word_by_word() {
         let seen = cmdline("console=tty1 root=LABEL=writable rw overlayroot=tmpfs burnonce=off ro burnonce.x=off\n");
-        assert_eq!(seen, Cmdline { off: true, rw: false, ro: true, overlayroot: Some("tmpfs".to_owned()) });
+        let (overlayroot, rd_overlay) = (Some("tmpfs".to_owned()), None);
+        assert_eq!(seen, Cmdline { off: true, rw: false, ro: true, overlayroot, rd_overlay });
+        let dracut = cmdline("root=LABEL=writable rd.overlay=LABEL=changes");
+        assert_eq!(dracut.rd_overlay.as_deref(), Some("rd.overlay=LABEL=changes"));
         assert_eq!(cmdline("root=/dev/mmcblk0p2 burnonce=offline wrong"), Cmdline::default());
     }
 

@@ -1,4 +1,5 @@
-//! overlayroot's configuration file, its log, and where it mounts things.
+//! overlayroot's configuration file, its log, and where it mounts things. With dracut it is burnonce's own script that reads the file and
+//! mounts the same things in the same places, so all that differs is what a [`Generator`] knows.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,17 +9,72 @@ pub const LABEL: &str = "burnonce";
 pub const LOWER: &str = "/media/root-ro";
 /// Where overlayroot mounts the upper partition.
 pub const UPPER: &str = "/media/root-rw";
-/// overlayroot's log of this boot; it exists whenever the script ran, even with nothing to do.
-pub const LOG: &str = "run/initramfs/overlayroot.log";
 /// Why the configuration chose memory, in plain words, written by the configuration itself in the initramfs.
 pub const REASON: &str = "run/burnonce/overlay.reason";
-/// overlayroot's script for initramfs-tools: it is there where the package is installed.
-pub const SCRIPT: &str = "usr/share/initramfs-tools/scripts/init-bottom/overlayroot";
 
 /// The part of the configuration that does not change: what the initramfs's shell runs.
 const BODY: &str = include_str!("../share/overlayroot.local.conf");
 /// First words of the line in which the agent counts; also what makes a file ours.
 const MARK: &str = "# burnonce: ";
+
+/// What makes the initramfs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Generator {
+    /// overlayroot's script makes the overlay, and burnonce's goes before and after it.
+    #[default]
+    InitramfsTools,
+    /// burnonce's own module makes the overlay: dracut's reads no file, and overlayroot's for dracut only sets a word for that.
+    Dracut,
+    /// Neither is installed.
+    None,
+}
+
+impl Generator {
+    /// Which one is installed, by what `has` says of a package and of its program, a path below the root. Where both are, dracut is what
+    /// `update-initramfs` runs: its package brings one of its own.
+    ///
+    /// # Errors
+    /// Those of `has`.
+    pub fn installed<E>(has: impl Fn(&str, &str) -> Result<bool, E>) -> Result<Generator, E> {
+        Ok(if has("dracut", "usr/bin/dracut")? {
+            Generator::Dracut
+        } else if has("initramfs-tools", "usr/sbin/mkinitramfs")? {
+            Generator::InitramfsTools
+        } else {
+            Generator::None
+        })
+    }
+
+    /// Whether it is [`Generator::InitramfsTools`].
+    pub(crate) fn is_initramfs_tools(&self) -> bool {
+        *self == Generator::InitramfsTools
+    }
+
+    /// The log of what made the overlay of a boot, below the root; it is there whenever that ran, even with nothing to do.
+    pub fn log(self) -> &'static str {
+        match self {
+            Generator::Dracut => "run/burnonce/overlay.log",
+            Generator::InitramfsTools | Generator::None => "run/initramfs/overlayroot.log",
+        }
+    }
+
+    /// What makes the overlay, below the root: with it installed, the next initramfs has it.
+    pub fn script(self) -> &'static str {
+        match self {
+            Generator::Dracut => "usr/lib/dracut/modules.d/70burnonce/module-setup.sh",
+            Generator::InitramfsTools | Generator::None => "usr/share/initramfs-tools/scripts/init-bottom/overlayroot",
+        }
+    }
+
+    /// Who makes the overlay, and says why there is none.
+    pub fn maker(self) -> &'static str {
+        match self {
+            Generator::Dracut => "the initramfs",
+            Generator::InitramfsTools | Generator::None => "overlayroot",
+        }
+    }
+}
 
 /// What `/etc/overlayroot.local.conf` says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -105,7 +161,7 @@ fn configures(line: &str) -> bool {
     !matches!(value, "" | "disabled")
 }
 
-/// The last failure that overlayroot wrote into its log.
+/// The last failure in the log of what makes the overlay.
 pub fn failure_in_log(log: &str) -> Option<String> {
     log.lines().rev().find_map(|l| l.strip_prefix("[failure]:")).map(|l| l.trim().to_owned())
 }

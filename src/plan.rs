@@ -3,7 +3,7 @@
 use crate::config::Config;
 use crate::guard::report::Verdict;
 use crate::observation::{Disk, Observation, Place, Root};
-use crate::overlay::{self, Configuration, Counts};
+use crate::overlay::{self, Configuration, Counts, Generator};
 use crate::refusal::Refusal;
 use crate::step::{Plan, Purpose, Step};
 use crate::table::{Partition, Table};
@@ -39,10 +39,9 @@ pub fn plan(seen: &Observation, config: &Config) -> Result<Plan, Refusal> {
         (_, Configuration::Complete(_)) => Ok(no_overlay(seen)),
         _ if !config.convert => Ok(switched_off(seen, "`convert: false` is in /etc/burnonce.yaml")),
         (_, Configuration::Foreign { line }) => Err(Refusal::ForeignConfiguration { line: line.clone() }),
-        (Root::Overlay { .. } | Root::OtherOverlay, _) => Err(match &seen.cmdline.overlayroot {
-            Some(value) => Refusal::KernelWord { value: value.clone() },
-            None => Refusal::OtherOverlay,
-        }),
+        (Root::Overlay { .. } | Root::OtherOverlay, _) => {
+            Err(seen.overlay_word().map_or(Refusal::OtherOverlay, |word| Refusal::KernelWord { word }))
+        }
         (Root::Plain { fs_type, .. }, Configuration::Absent) => convert(seen, config, fs_type, &Counts::default()),
         (Root::Plain { fs_type, .. }, Configuration::Begun(counts)) => convert(seen, config, fs_type, counts),
     }
@@ -119,7 +118,7 @@ fn unseal(seen: &Observation, plan: &mut Plan) {
 /// Whether this boot runs on the image itself because the guard could not use the upper, and is to do so then.
 fn on_the_image(seen: &Observation) -> bool {
     // A word on the kernel command line would have had its way whatever the guard came to.
-    seen.overlayroot.guard == Some(Verdict::Lower) && seen.cmdline.overlayroot.is_none()
+    seen.overlayroot.guard == Some(Verdict::Lower) && seen.overlay_word().is_none()
 }
 
 /// `overlay.on_failure: lower`, and the upper cannot be used: this boot is to write into the image. The next one into the overlay seals
@@ -212,14 +211,14 @@ fn in_memory(seen: &Observation, config: &Config) -> (String, String) {
     }
     let (why, remedy) = said_in_initramfs(seen);
     let why = why.or_else(|| log_failure(seen)).unwrap_or_else(|| "the reason is not known".to_owned());
-    let otherwise = "restart; if this stays, look at /run/initramfs/overlayroot.log and `dmesg`";
-    (why, remedy.unwrap_or_else(|| otherwise.to_owned()))
+    let otherwise = || format!("restart; if this stays, look at /{} and `dmesg`", seen.overlayroot.generator.log());
+    (why, remedy.unwrap_or_else(otherwise))
 }
 
-/// `overlayroot=` on the kernel command line is stronger than every file: why, and what to do.
+/// A word on the kernel command line is stronger than every file: why, and what to do.
 fn overridden(seen: &Observation) -> Option<(String, String)> {
-    let value = seen.cmdline.overlayroot.as_ref()?;
-    let why = format!("`overlayroot={value}` is on the kernel command line, which overrides burnonce's configuration");
+    let word = seen.overlay_word()?;
+    let why = format!("`{word}` is on the kernel command line, which overrides burnonce's configuration");
     Some((why, "take it out of cmdline.txt on the boot partition and restart".to_owned()))
 }
 
@@ -246,19 +245,23 @@ fn without_overlay(seen: &Observation) -> (String, String) {
             "switch the other one off and restart; `findmnt` shows both".to_owned(),
         );
     }
+    let generator = seen.overlayroot.generator;
     let why = match (&seen.overlayroot.log, log_failure(seen)) {
+        (None, _) if generator == Generator::Dracut => "the initramfs that booted has nothing of burnonce".to_owned(),
         (None, _) => "the initramfs that booted has no overlayroot".to_owned(),
-        (Some(_), Some(failure)) => format!("overlayroot says: {failure}"),
-        (Some(_), None) => "overlayroot's log names no reason".to_owned(),
+        (Some(_), Some(failure)) => format!("{} says: {failure}", generator.maker()),
+        (Some(_), None) => format!("{}'s log names no reason", generator.maker()),
     };
     let (said, what_to_do) = said_in_initramfs(seen);
     let remedy = if seen.overlayroot.log.is_none() {
         "add `burnonce=off` to cmdline.txt on the boot partition and restart; rebuild the initramfs \
          (`update-initramfs -u -k all`); take the word out and restart"
+            .to_owned()
     } else {
-        "look at /run/initramfs/overlayroot.log; `burnonce=off` in cmdline.txt on the boot partition boots the image without burnonce"
+        let log = generator.log();
+        format!("look at /{log}; `burnonce=off` in cmdline.txt on the boot partition boots the image without burnonce")
     };
-    (said.unwrap_or(why), what_to_do.unwrap_or_else(|| remedy.to_owned()))
+    (said.unwrap_or(why), what_to_do.unwrap_or(remedy))
 }
 
 /// What the configuration, or the script under it, left in the initramfs: why there is no upper, and what to do. Both go into sentences
@@ -287,8 +290,8 @@ fn log_failure(seen: &Observation) -> Option<String> {
 
 /// A node that is not converted: what makes it an overlay node, or why not.
 fn convert(seen: &Observation, config: &Config, fs_type: &str, counts: &Counts) -> Result<Plan, Refusal> {
-    if let Some(value) = &seen.cmdline.overlayroot {
-        return Err(Refusal::KernelWord { value: value.clone() });
+    if let Some(word) = seen.overlay_word() {
+        return Err(Refusal::KernelWord { word });
     }
     let (lower, number, uuid, sealed) = match &seen.lower {
         Place::Partition { name, number, uuid, sealed } => (name, *number, uuid, *sealed),

@@ -3,6 +3,7 @@
 use crate::config;
 use crate::filesystem::{Content, Owner};
 use crate::observation::{Lacks, Observation, Place, Root};
+use crate::overlay::Generator;
 use crate::packages;
 use crate::table::Defect;
 use crate::units::Bytes;
@@ -30,7 +31,7 @@ pub enum Refusal {
     /// overlayroot is configured by somebody else.
     ForeignConfiguration { line: String },
     /// `overlayroot=` on the kernel command line, which overrides every file.
-    KernelWord { value: String },
+    KernelWord { word: String },
     /// The card takes no writes.
     ReadOnlyDisk { disk: String },
     /// The partition table is one that is left alone.
@@ -55,9 +56,9 @@ pub enum Refusal {
     SlotsTaken { disk: String, slots: u32 },
     /// No free region is large enough.
     NoFreeSpace { disk: String, largest: Bytes, minimum: Bytes },
-    /// The overlayroot package is not in the image.
-    NoOverlayroot,
-    /// The initramfs lacks something and is not made by initramfs-tools.
+    /// What makes the overlay is not in the image.
+    NoOverlayroot { generator: Generator },
+    /// The initramfs lacks something, and there is neither initramfs-tools nor dracut to make another.
     NotRebuildable { lacks: Lacks },
     /// The initramfs was rebuilt, and still lacks it.
     RebuiltInVain { lacks: Lacks },
@@ -103,9 +104,9 @@ impl fmt::Display for Refusal {
                 "overlayroot is configured by somebody else (`{line}` in /etc/overlayroot*.conf). \
                  Remove that line to let burnonce configure it"
             ),
-            Refusal::KernelWord { value } => write!(
+            Refusal::KernelWord { word } => write!(
                 f,
-                "the kernel command line has `overlayroot={value}`, which overrides burnonce's configuration. \
+                "the kernel command line has `{word}`, which overrides burnonce's configuration. \
                  Remove it from cmdline.txt on the boot partition"
             ),
             Refusal::ReadOnlyDisk { disk } => write!(
@@ -174,19 +175,22 @@ impl fmt::Display for Refusal {
                     if *largest >= config::SMALLEST_UPPER { ", or lower `partition.min` in /etc/burnonce.yaml" } else { "" }
                 )
             }
-            Refusal::NoOverlayroot => f.write_str(
+            Refusal::NoOverlayroot { generator: Generator::Dracut } => f.write_str(
+                "burnonce's module of dracut, which makes root an overlay, is not in this image. Install burnonce as a package",
+            ),
+            Refusal::NoOverlayroot { .. } => f.write_str(
                 "this image has no overlayroot package, which makes root an overlay. \
                  Install it in the image (`apt install overlayroot`), or on this node and restart",
             ),
             Refusal::NotRebuildable { lacks } => write!(
                 f,
-                "the initramfs that booted has no {lacks}, and there is no update-initramfs to rebuild it with \
-                 (dracut images are not handled yet). Use an image with initramfs-tools",
+                "the initramfs that booted has no {lacks}, and there is no update-initramfs to rebuild it with. \
+                 Use an image with initramfs-tools or dracut",
             ),
             Refusal::RebuiltInVain { lacks: Lacks::Guard } => f.write_str(
                 "the initramfs was rebuilt, and this boot still came up without a guard of burnonce: the boot loader may load another \
-                 initramfs, or `update-initramfs` could not put the guard in. `lsinitramfs` on the file that it wrote shows \
-                 whether usr/sbin/burnonce is in it; `burnonce` must be installed as a package",
+                 initramfs, or `update-initramfs` could not put the guard in. `lsinitramfs` (of dracut `lsinitrd`) on the file that it \
+                 wrote shows whether usr/sbin/burnonce is in it; `burnonce` must be installed as a package",
             ),
             Refusal::RebuiltInVain { lacks: Lacks::Overlayroot | Lacks::Packages } => f.write_str(
                 "the initramfs was rebuilt, and this boot still came up without overlayroot: the boot loader may load another initramfs, \

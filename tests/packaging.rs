@@ -242,7 +242,7 @@ fn outside_of_an_initramfs_nothing_is_looked_for() {
 
 /// Runs a script of `initramfs/scripts` in a mount and process namespace of its own: a `halt` in there can stop nothing but that.
 /// `prepare` is done before, `look` prints what the test wants to see. `$dir` is the test's directory; what is in `$dir/fake` comes before
-/// the programs of `/usr/sbin`.
+/// the programs of `/usr/sbin`. `script` may have a word behind it.
 fn run_script(shell: &Shell, script: &str, prepare: &str, look: &str) -> String {
     const HARNESS: &str = r#"
 set -eu
@@ -258,18 +258,24 @@ mount --bind "$dir/cmdline" /proc/cmdline
 : >"$dir/kmsg"
 mount --bind "$dir/kmsg" /dev/kmsg
 [ -z "${answer:-}" ] || echo "$answer" >/run/burnonce/overlayroot.conf
-PATH=$path rootmnt=$dir/root "$shell" -c 'halt() { echo "halted: $*"; exit 9; }; . "$1"' -- "$script" </dev/null 2>&1 ||
-	echo "exit $?"
+export PATH="$path" rootmnt="$dir/root"
+if [ -n "$word" ]; then
+	"$shell" "$script" "$word" </dev/null 2>&1 || echo "exit $?"
+else
+	"$shell" -c 'halt() { echo "halted: $*"; exit 9; }; . "$1"' -- "$script" </dev/null 2>&1 || echo "exit $?"
+fi
+export PATH=/usr/sbin:/usr/bin:/sbin:/bin
 cat "$dir/kmsg"
 eval "$look"
 "#;
     assert!(nix::unistd::geteuid().is_root(), "this test mounts file systems: run it as root (make test)");
     let dir = tempfile::tempdir().unwrap();
+    let (script, word) = script.split_once(' ').unwrap_or((script, ""));
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/initramfs/scripts/").to_owned() + script;
     let mut unshare = Command::new("/usr/bin/unshare");
     unshare.args(["--mount", "--propagation", "private", "--pid", "--fork", "/bin/dash", "-c", HARNESS]);
     unshare.env("dir", dir.path()).env("prepare", prepare).env("look", look).env("script", script);
-    unshare.env("shell", shell.name).env("path", &shell.path);
+    unshare.env("shell", shell.name).env("path", &shell.path).env("word", word);
     String::from_utf8(run(&mut unshare).stdout).unwrap()
 }
 
@@ -322,6 +328,55 @@ fn the_belt_leaves_the_plain_root_that_the_guard_decided_on() {
             assert!(seen.ends_with("\noverlay\n"), "{} {answer}: {seen}", shell.name);
             assert!(seen.contains("This boot runs on memory"), "{} {answer}: {seen}", shell.name);
         }
+    }
+}
+
+/// What dracut's initramfs runs: no overlayroot is before it.
+#[test]
+fn the_belt_makes_the_overlay_itself_where_it_is_to() {
+    const PREPARE: &str = r#"
+mount -t tmpfs root $dir/root
+mkdir $dir/root/etc
+cp $conf $dir/root/etc/overlayroot.local.conf
+printf '%s\n' '# static' 'LABEL=writable / ext4 defaults 0 1' 'LABEL=boot /boot/firmware vfat defaults 0 1' >$dir/root/etc/fstab
+mount -o remount,ro $dir/root
+truncate -s 8M $dir/upper.img
+mke2fs -q -t ext4 $dir/upper.img
+upper=$(losetup --find --show $dir/upper.img)
+# As below systemd: a mount that is shared cannot be moved, nor can what is mounted on it.
+mount --make-rshared /
+"#;
+    const LOOK: &str = r#"
+for point in '' /media/root-ro /media/root-rw; do
+	grep " $dir/root$point " /proc/mounts | cut -d ' ' -f 3 | tr '\n' ' '
+done
+cat /run/burnonce/overlay.log
+grep -c '^[^#].* / ' $dir/root/etc/fstab || true
+grep -o 'vfat.*' $dir/root/etc/fstab
+head -n 1 /run/burnonce/overlay.reason 2>/dev/null || true
+umount -R $dir/root
+losetup -d $upper
+"#;
+    for shell in shells() {
+        let see = |more: &str| {
+            let prepare = format!("conf={CONF}; {PREPARE}{more}");
+            run_script(&shell, "init-bottom/burnonce make", &prepare, LOOK)
+        };
+        let upper = see(r#"answer="overlayroot=\"device:dev=$upper,recurse=0\"""#);
+        assert_eq!(upper, "overlay tmpfs ext4 [success]: done\n0\nvfat defaults 0 1\n", "{}", shell.name);
+        let memory = see(r#"answer='overlayroot="tmpfs:recurse=0"'"#);
+        assert_eq!(memory, "overlay tmpfs tmpfs [success]: done\n0\nvfat defaults 0 1\n", "{}", shell.name);
+        let plain = see(r#"answer='overlayroot=""'"#);
+        assert_eq!(plain, "tmpfs [success]: done\n1\nvfat defaults 0 1\n", "{}", shell.name);
+        let other = see("mount -o remount,rw $dir/root; echo : >$dir/root/etc/overlayroot.local.conf");
+        assert_eq!(other, "tmpfs [success]: done\n1\nvfat defaults 0 1\n", "{}", shell.name);
+        let broken = see(r#"answer='overlayroot="device:dev=/dev/none,recurse=0"'"#);
+        let failure = "the overlay with the upper on /dev/none could not be mounted";
+        assert!(broken.contains("This boot runs on memory"), "{}: {broken}", shell.name);
+        let end = format!(
+            "overlay tmpfs tmpfs [failure]: {failure}\n0\nvfat defaults 0 1\nThe initramfs made no overlay: {failure}.\n"
+        );
+        assert!(broken.ends_with(&end), "{}: {broken}", shell.name);
     }
 }
 

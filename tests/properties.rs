@@ -6,7 +6,7 @@ use burnonce::config::{Align, Config, PartitionConfig, RepartitionConfig, Size, 
 use burnonce::filesystem::{Content, Owner};
 use burnonce::guard::report::Verdict;
 use burnonce::observation::{Cmdline, Disk, Held, KernelPartition, Lacks, Observation, Overlayroot, Place, Root};
-use burnonce::overlay::{Configuration, Counts};
+use burnonce::overlay::{Configuration, Counts, Generator};
 use burnonce::state::State;
 use burnonce::table::{Defect, Partition, Scheme, Table};
 use burnonce::units::{Bytes, Lba, MIB, Sectors};
@@ -247,8 +247,9 @@ fn verdict() -> impl Strategy<Value = Verdict> {
 }
 
 fn any_observation() -> impl Strategy<Value = Observation> {
-    let cmdline = (prop::bool::weighted(0.1), any::<(bool, bool)>(), option::weighted(0.1, text()))
-        .prop_map(|(off, (rw, ro), overlayroot)| Cmdline { off, rw, ro, overlayroot });
+    let words = (option::weighted(0.1, text()), option::weighted(0.1, text()));
+    let cmdline = (prop::bool::weighted(0.1), any::<(bool, bool)>(), words)
+        .prop_map(|(off, (rw, ro), (overlayroot, rd_overlay))| Cmdline { off, rw, ro, overlayroot, rd_overlay });
     let root = prop_oneof![
         8 => Just(Root::Plain { fs_type: "ext4".to_owned(), writable: false }),
         1 => (text(), any::<bool>()).prop_map(|(fs_type, writable)| Root::Plain { fs_type, writable }),
@@ -270,15 +271,18 @@ fn any_observation() -> impl Strategy<Value = Observation> {
         4 => counts().prop_map(Configuration::Complete),
         1 => text().prop_map(|line| Configuration::Foreign { line }),
     ];
-    let overlayroot =
-        (option::weighted(0.7, text()), option::weighted(0.7, verdict()), option::of(text()), any::<(bool, bool)>())
-            .prop_map(|(log, guard, reason, (installed, rebuildable))| Overlayroot {
-                log,
-                guard,
-                reason,
-                installed,
-                rebuildable,
-            });
+    let generator = select(vec![Generator::InitramfsTools, Generator::Dracut, Generator::None]);
+    let words = (option::weighted(0.7, text()), option::of(text()));
+    let overlayroot = (generator, words, option::weighted(0.7, verdict()), any::<(bool, bool)>()).prop_map(
+        |(generator, (log, reason), guard, (installed, rebuildable))| Overlayroot {
+            generator,
+            log,
+            guard,
+            reason,
+            installed,
+            rebuildable,
+        },
+    );
     let disk = (option::weighted(0.95, any_disk()), prop::bool::weighted(0.9));
     let packages = vec(text(), 0..2);
     (cmdline, root, lower, disk, configuration, overlayroot, packages).prop_map(

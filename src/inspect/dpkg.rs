@@ -96,8 +96,9 @@ pub(super) fn listed(root: &dyn Tree) -> Result<Vec<(Package, State)>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::inspect::system::{self, Generator};
+    use crate::inspect::system;
     use crate::inspect::tree::memory::Memory;
+    use crate::overlay::Generator;
 
     fn list(packages: &[(&str, &str)]) -> Memory {
         let text: String = packages

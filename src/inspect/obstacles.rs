@@ -2,9 +2,9 @@
 
 use super::growers::{State, Switch, When};
 use super::partition::{self, Held, Target};
-use super::system::{Burnonce, Convert, Generator, System};
+use super::system::{Burnonce, Convert, System};
 use super::{Findings, Inspection, Mount};
-use crate::overlay::Configuration;
+use crate::overlay::{Configuration, Generator};
 use crate::table::{Partition, Scheme, Table, behind_root};
 use serde::Serialize;
 
@@ -65,13 +65,9 @@ pub fn of(image: &Inspection) -> Vec<Obstacle> {
 }
 
 fn generator(findings: &Findings) -> Option<Obstacle> {
-    let remedy =
-        "use an image whose initramfs is made by initramfs-tools: Raspberry Pi OS, Debian, Armbian, Ubuntu up to 25.04";
-    match findings.system.generator {
-        Generator::InitramfsTools => None,
-        Generator::Dracut => Some(obstacle("the initramfs is made by dracut, for which burnonce has no guard", remedy)),
-        Generator::None => Some(obstacle("neither initramfs-tools nor dracut is installed", remedy)),
-    }
+    let remedy = "use an image that makes its initramfs itself: Ubuntu, Raspberry Pi OS, Debian, Armbian";
+    (findings.system.generator == Generator::None)
+        .then(|| obstacle("neither initramfs-tools nor dracut is installed", remedy))
 }
 
 /// The number of the placeholder that makes way for the upper. Of two, neither does.
@@ -227,14 +223,15 @@ fn fstab(image: &Inspection, mount: &Mount) -> Option<Obstacle> {
 /// What installing burnonce has to do still.
 fn installation(system: &System) -> Option<Obstacle> {
     let burnonce = &system.burnonce;
-    if burnonce.installed && !system.overlayroot.installed && !burnonce.brings("overlayroot") {
+    let needs_overlayroot = system.generator != Generator::Dracut;
+    if needs_overlayroot && burnonce.installed && !system.overlayroot.installed && !burnonce.brings("overlayroot") {
         let remedy = "install overlayroot in a chroot of the image; burnonce's package depends on it";
         return Some(
             obstacle("burnonce is in the image, and overlayroot is not: it would be refused", remedy).by(Who::Bake),
         );
     }
     if !burnonce.installed {
-        let remedy = "let `burnonce bake` put it in; or install its package in a chroot of the image, which brings overlayroot \
+        let remedy = "let `burnonce bake` put it in; or install its package in a chroot of the image, which brings what it needs \
                       and makes the initramfs anew";
         return Some(obstacle("burnonce is not in the image", remedy).by(Who::Bake));
     }

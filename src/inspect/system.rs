@@ -4,7 +4,7 @@ pub(crate) use super::dpkg::{Package, packages};
 use super::dpkg::{State, listed};
 use super::tree::{Node, Tree, join};
 use crate::config::{self, Config};
-use crate::overlay::{self, Configuration};
+use crate::overlay::{self, Configuration, Generator};
 use anyhow::Result;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -53,16 +53,6 @@ pub enum Distribution {
     Armbian,
     /// None of these.
     Other,
-}
-
-/// What makes the initramfs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Generator {
-    InitramfsTools,
-    Dracut,
-    /// Neither is installed.
-    None,
 }
 
 /// The package overlayroot.
@@ -147,7 +137,8 @@ pub fn look(root: &dyn Tree) -> Result<System> {
     let release = os_release(root)?;
     let value = |key: &str| release.get(key).cloned().filter(|value| !value.is_empty());
     let (distribution, issue) = distribution(root, &release)?;
-    let has_script = root.has(overlay::SCRIPT)? || root.has("usr/lib/dracut/modules.d/50overlayroot")?;
+    let has_script =
+        root.has(Generator::InitramfsTools.script())? || root.has("usr/lib/dracut/modules.d/50overlayroot")?;
     let has_cloud_init = packages.contains_key("cloud-init") || root.has("usr/bin/cloud-init")?;
     let cloud_init = CloudInit { version: version("cloud-init"), disabled: root.has("etc/cloud/cloud-init.disabled")? };
     Ok(System {
@@ -265,17 +256,9 @@ fn machine(header: &[u8]) -> Option<&'static str> {
 
 /// Programs are there, too, of a package that is unpacked and was not set up.
 fn generator(root: &dyn Tree, packages: &BTreeMap<String, Package>, unpacked: &[String]) -> Result<Generator> {
-    let is_there = |package: &str, program: &str| -> Result<bool> {
+    Generator::installed(|package, program| {
         let is_listed = packages.contains_key(package) || unpacked.iter().any(|name| name == package);
         Ok(is_listed || (packages.is_empty() && root.has(program)?))
-    };
-    // Where both are, dracut is what `update-initramfs` runs: its package brings one of its own.
-    Ok(if is_there("dracut", "usr/bin/dracut")? {
-        Generator::Dracut
-    } else if is_there("initramfs-tools", "usr/sbin/mkinitramfs")? {
-        Generator::InitramfsTools
-    } else {
-        Generator::None
     })
 }
 

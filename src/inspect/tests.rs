@@ -5,9 +5,10 @@ mod doubts;
 use super::boot::Used;
 use super::growers::State;
 use super::obstacles::Obstacle;
-use super::system::{Distribution, Generator};
+use super::system::Distribution;
 use super::tree::memory::Memory;
 use super::*;
+use crate::overlay::Generator;
 use crate::table::Scheme;
 use crate::units::{GIB, MIB, Sectors};
 
@@ -48,7 +49,7 @@ pub(crate) fn ubuntu(version: &str, codename: &str) -> Image {
             .file("usr/lib/os-release", os_release(&format!("Ubuntu {version} LTS"), "ubuntu", version, codename))
             .symlink("etc/os-release", "../usr/lib/os-release")
             .file("var/lib/dpkg/status", status(&packages, "arm64"))
-            .file(crate::overlay::SCRIPT, "")
+            .file(Generator::InitramfsTools.script(), "")
             .file("etc/cloud/cloud.cfg", CLOUD_CFG)
             .file("etc/machine-id", "")
             .file(
@@ -391,7 +392,6 @@ fn what_stands_in_the_way_is_named_with_a_remedy() {
     assert_eq!(
         found(&inspected(&ubuntu_ab()).obstacles),
         [
-            "the initramfs is made by dracut, for which burnonce has no guard",
             "`rw` in new/cmdline.txt has root mounted writable from the start: something may write to the image before burnonce runs",
             NOT_INSTALLED
         ]

@@ -42,7 +42,7 @@ fn install(packages: &[String], counts: &Counts) -> Result<Plan, Refusal> {
 fn rebuild(seen: &Observation, lacks: Lacks, counts: &Counts) -> Result<[Step; 2], Refusal> {
     if !seen.overlayroot.installed {
         return Err(if seen.overlayroot.rebuildable {
-            Refusal::NoOverlayroot
+            Refusal::NoOverlayroot { generator: seen.overlayroot.generator }
         } else {
             Refusal::NotRebuildable { lacks }
         });

@@ -53,7 +53,7 @@ struct Anew {
 pub(super) fn unasked(seen: &Observation, config: &Config) -> Option<Plan> {
     let looked_for = matches!(seen.overlayroot.guard, Some(Verdict::Memory | Verdict::Lower));
     let begun = seen.disk.as_ref()?.begun;
-    if !looked_for || !config.convert || seen.cmdline.overlayroot.is_some() || begun >= MAX_ATTEMPTS {
+    if !looked_for || !config.convert || seen.overlay_word().is_some() || begun >= MAX_ATTEMPTS {
         return None;
     }
     let Anew { old, plan } = anew(seen, config, None).ok()?;

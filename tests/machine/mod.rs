@@ -7,7 +7,7 @@ pub mod simulated;
 use burnonce::filesystem::{Content, Owner, Superblock};
 use burnonce::guard::report::Verdict;
 use burnonce::observation::{Cmdline, Disk, Held, KernelPartition, Observation, Overlayroot, Place, Root};
-use burnonce::overlay::{Configuration, Counts};
+use burnonce::overlay::{Configuration, Counts, Generator};
 use burnonce::table::{Partition, Scheme, Table};
 use burnonce::units::{Bytes, Lba, MIB, Sectors};
 
@@ -150,6 +150,7 @@ pub fn unconverted((disk, number): (Disk, u32), rw: bool, sealed: bool) -> Obser
     let cmdline = Cmdline { rw, ..Cmdline::default() };
     let lower = Place::Partition { name: disk.partition_name(number), number, uuid: LOWER_UUID.to_owned(), sealed };
     let overlayroot = Overlayroot {
+        generator: Generator::InitramfsTools,
         log: Some(String::new()),
         guard: Some(Verdict::NotConfigured),
         reason: None,
