@@ -45,7 +45,7 @@ impl fmt::Display for Inspection {
         line(f, "slot", slot)?;
         self.names(f)?;
         if let Some(boot) = &self.findings.boot {
-            boot_lines(f, boot)?;
+            boot_lines(f, boot, system.generator)?;
         }
         self.findings.fstab.iter().try_for_each(|mount| line(f, "fstab", mount_line(mount)))?;
         growers(f, &self.findings.growers)?;
@@ -104,16 +104,21 @@ fn burnonce(system: &System) -> String {
     installed(burnonce.installed, burnonce.version.as_deref()) + armed + converted
 }
 
-fn boot_lines(f: &mut fmt::Formatter<'_>, boot: &Boot) -> fmt::Result {
+fn boot_lines(f: &mut fmt::Formatter<'_>, boot: &Boot, generator: Generator) -> fmt::Result {
     boot.command_lines.iter().try_for_each(|command_line| command_line_lines(f, command_line))?;
     for initramfs in &boot.initramfs {
         let what = match &initramfs.unreadable {
             Some(why) => format!("cannot be looked into ({})", escaped(why)),
             None => {
                 let has = |is: bool, what: &str| if is { format!("with {what}") } else { format!("without {what}") };
-                let (overlayroot, guard) =
-                    (has(initramfs.overlayroot, "overlayroot"), has(initramfs.guard, "burnonce's guard"));
-                format!("{overlayroot}, {guard}")
+                let guard = has(initramfs.guard, "burnonce's guard");
+                // dracut's has no overlayroot that would make an overlay.
+                match generator {
+                    Generator::Dracut => guard,
+                    Generator::InitramfsTools | Generator::None => {
+                        format!("{}, {guard}", has(initramfs.overlayroot, "overlayroot"))
+                    }
+                }
             }
         };
         line(f, "initramfs", format_args!("{}: {what}", escaped(&initramfs.path)))?;

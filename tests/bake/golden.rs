@@ -4,7 +4,7 @@
 use crate::common::BOOT;
 use crate::debs::Debs;
 use crate::listing::{self, difference};
-use crate::rows::{self, INITRAMFS_TOOLS, ROOT, ROOT_LENGTH, Row};
+use crate::rows::{self, DRACUT, INITRAMFS_TOOLS, ROOT, ROOT_LENGTH, Row};
 use crate::{bake, names, text};
 use std::fs;
 use std::path::Path;
@@ -74,14 +74,19 @@ fn ubuntu_26_04_with_initramfs_tools() {
 }
 
 #[test]
-fn ubuntu_26_04_is_refused() {
+fn ubuntu_26_04() {
+    baked(&rows::resolute("ubuntu-26.04", DRACUT));
+}
+
+#[test]
+fn without_a_tool_that_makes_an_initramfs_it_is_refused() {
     let (debs, directory) = (Debs::make(), TempDir::new().unwrap());
-    let row = rows::resolute("ubuntu-26.04", &[("dracut", "108-3ubuntu1")]);
+    let row = rows::resolute("ubuntu-26.04-without", &[]);
     let image = row.make(directory.path(), "stock.img");
     let output = directory.path().join("out.img");
     let said = bake(&[text(&image), "-o", text(&output), "--deb", text(debs.path())]).gave_up(3);
     assert!(said.contains("this image is not baked, and nothing was written"), "{said}");
-    assert!(said.contains("the initramfs is made by dracut, for which burnonce has no guard"), "{said}");
+    assert!(said.contains("neither initramfs-tools nor dracut is installed"), "{said}");
     assert_eq!(names(directory.path()), ["stock.img"]);
 }
 

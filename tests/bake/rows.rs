@@ -135,6 +135,7 @@ pub fn ubuntu(name: &'static str, version: &str, codename: &str, generator: &[(&
 }
 
 pub const INITRAMFS_TOOLS: &[(&str, &str)] = &[("initramfs-tools", "0.142ubuntu25")];
+pub const DRACUT: &[(&str, &str)] = &[("dracut", "108-3ubuntu1")];
 
 pub fn noble() -> Row {
     ubuntu("ubuntu-24.04", "24.04", "noble", INITRAMFS_TOOLS)

@@ -1,7 +1,9 @@
 //! Plans for look-alikes in memory, one for each row of images that people burn.
 
 use super::*;
-use crate::inspect::tests::{Image as Row, armbian, bookworm, debian, inspected, prepared, trixie, ubuntu, ubuntu_ab};
+use crate::inspect::tests::{
+    Image as Row, armbian, bookworm, debian, inspected, prepared, status, trixie, ubuntu, ubuntu_ab,
+};
 use std::fmt::Write;
 
 const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIabcdefghijklmnopqrstuvwxyz0123456789 me's";
@@ -78,6 +80,7 @@ fn rows() -> Vec<(&'static str, Row)> {
     vec![
         ("Ubuntu 22.04", ubuntu("22.04", "jammy")),
         ("Ubuntu 24.04", ubuntu("24.04", "noble")),
+        ("Ubuntu 26.04", ubuntu_ab()),
         ("Raspberry Pi OS bookworm", bookworm()),
         ("Raspberry Pi OS trixie", trixie()),
         ("Debian", debian()),
@@ -140,8 +143,10 @@ fn what_is_in_the_way_is_told_and_nothing_is_planned() {
     let refused = |row: &Row, request: &Request| -> String {
         planned(row, request).unwrap_err().downcast::<Refusal>().unwrap().to_string()
     };
-    let text = refused(&ubuntu_ab(), &request());
-    assert!(text.contains("made by dracut") && !text.contains("rw"), "{text}");
+    let mut bare = ubuntu_ab();
+    bare.root = bare.root.file("var/lib/dpkg/status", status(&[("dpkg", "1.23")], "arm64"));
+    let text = refused(&bare, &request());
+    assert!(text.contains("neither initramfs-tools nor dracut") && !text.contains("rw"), "{text}");
 
     let mut other = ubuntu("1.0", "x");
     other.root = other.root.file("usr/lib/os-release", "ID=arch\nPRETTY_NAME=\"Arch\u{1b}\"\n");
