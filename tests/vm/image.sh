@@ -1,5 +1,6 @@
 #!/bin/bash
-# Makes a card image that looks like a stock Raspberry Pi image, of real Debian 13 for the emulated machine (amd64):
+# Makes a card image that looks like a stock Raspberry Pi image, of real Debian for the emulated machine (amd64). It is Debian 13, whose
+# initramfs initramfs-tools makes, or Debian forky, with one of dracut:
 #
 #   MBR, p1 FAT32 "system-boot" (kernel, initramfs, command line, cloud-init's seed), p2 ext4 "writable" (the root).
 #
@@ -20,6 +21,8 @@ usage: image.sh [option]...
 
   --pkg DEB              install this package into the root (or PKG=DEB in the environment)
   --table mbr|gpt        kind of partition table (default mbr)
+  --generator initramfs-tools|dracut
+                         what makes the initramfs (default initramfs-tools); with dracut there is no overlayroot
   --without-overlayroot  purge overlayroot before the package goes in
   --stale-initramfs      what boots is an initramfs made before overlayroot and the package were installed
 
@@ -27,11 +30,10 @@ BURNONCE_CACHE names the cache directory (default target/vm-cache).
 USAGE
 }
 
-SUITE=trixie
 MIRROR=http://deb.debian.org/debian
 PACKAGES=(
     systemd-sysv udev dbus libpam-systemd kmod procps iproute2 sudo passwd login netbase
-    linux-image-cloud-amd64 initramfs-tools busybox zstd
+    linux-image-cloud-amd64 busybox zstd
     e2fsprogs dosfstools fdisk cloud-guest-utils
     cloud-init openssh-server
 )
@@ -46,14 +48,16 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cache=${BURNONCE_CACHE:-target/vm-cache}
 pkg=${PKG:-}
 table=mbr
-overlayroot=yes
+generator=initramfs-tools
+overlayroot=installed # or purged, or none: there never was one
 stale=no
 
 while [ $# -gt 0 ]; do
     case $1 in
     --pkg) pkg=${2:?--pkg needs a file} && shift ;;
     --table) table=${2:?--table needs mbr or gpt} && shift ;;
-    --without-overlayroot) overlayroot=no ;;
+    --generator) generator=${2:?--generator needs initramfs-tools or dracut} && shift ;;
+    --without-overlayroot) overlayroot=purged ;;
     --stale-initramfs) stale=yes ;;
     -h | --help) usage && exit 0 ;;
     *) usage >&2 && exit 2 ;;
@@ -71,6 +75,21 @@ digest() { sha256sum | cut -c1-12; }
 
 [ "$(id -u)" = 0 ] || die "making an image needs root (chroot, file owners): run it with sudo"
 case $table in mbr | gpt) ;; *) die "--table $table: it is mbr or gpt" ;; esac
+case $generator in
+initramfs-tools)
+    suite=trixie
+    last_steps=(overlayroot anonymise)
+    ;;
+dracut)
+    [ "$overlayroot" = installed ] ||
+        die "--without-overlayroot: with dracut there is no overlayroot, whose package depends on initramfs-tools"
+    overlayroot=none
+    suite=forky
+    last_steps=(anonymise)
+    ;;
+*) die "--generator $generator: it is initramfs-tools or dracut" ;;
+esac
+PACKAGES+=("$generator")
 [ -z "$pkg" ] || [ -r "$pkg" ] || die "the package $pkg cannot be read: build it with 'make deb'"
 for tool in mmdebstrap mke2fs mkfs.vfat mcopy sfdisk sgdisk ssh-keygen flock unshare; do
     command -v "$tool" >/dev/null || die "$tool is not installed: run tests/setup.sh"
@@ -95,22 +114,25 @@ key=$cache/id_ed25519
 
 # ------------------------------------------------------------------------------------------------- stage 1: the base
 
-base_inputs() { cat "$here/root.sh" && echo "$SUITE ${PACKAGES[*]}"; }
+base_inputs() { cat "$here/root.sh" && echo "$suite ${PACKAGES[*]}"; }
 
 # make_base OUT: Debian's packages, with no documentation, as a tar.
 make_base() {
-    local log=$cache/mmdebstrap.log
-    say "base: Debian $SUITE from $MIRROR (mmdebstrap, log in $log)"
+    local log=$cache/mmdebstrap.log step valid_until hooks=()
+    for step in prepare "$generator"; do hooks+=(--essential-hook="'$here/root.sh' $step \"\$1\""); done
+    for step in plain "${last_steps[@]}"; do hooks+=(--customize-hook="'$here/root.sh' $step \"\$1\""); done
+    # forky's index says how long it is valid, trixie's does not. Where a mirror lags behind, this machine's apt was told not to look.
+    valid_until=$(apt-config dump --format '%v' Acquire::Check-Valid-Until)
+    say "base: Debian $suite from $MIRROR (mmdebstrap, log in $log)"
     mmdebstrap --mode=root --variant=minbase --format=tar \
         --aptopt='APT::Install-Recommends "false"' \
+        --aptopt="Acquire::Check-Valid-Until \"${valid_until:-true}\"" \
         --dpkgopt='path-exclude=/usr/share/doc/*' \
         --dpkgopt='path-exclude=/usr/share/man/*' \
         --dpkgopt='path-exclude=/usr/share/locale/*' \
         --include="$(IFS=, && echo "${PACKAGES[*]}")" \
-        --essential-hook="'$here/root.sh' prepare \"\$1\"" \
-        --customize-hook="'$here/root.sh' overlayroot \"\$1\"" \
-        --customize-hook="'$here/root.sh' anonymise \"\$1\"" \
-        "$SUITE" "$work/base.tar" "$MIRROR" >"$log" 2>&1 ||
+        "${hooks[@]}" \
+        "$suite" "$work/base.tar" "$MIRROR" >"$log" 2>&1 ||
         die "mmdebstrap failed: $(tail -n 5 "$log")"
     mv "$work/base.tar" "$1"
     say "base: $(occupied "$1")"
@@ -142,17 +164,17 @@ unpack_root() {
 install_package() {
     printf '#!/bin/sh\nexit 101\n' >"$work/root/usr/sbin/policy-rc.d"
     chmod 755 "$work/root/usr/sbin/policy-rc.d"
-    if [ "$overlayroot" = no ]; then
+    if [ "$overlayroot" = purged ]; then
         in_root dpkg --purge overlayroot
         say "root: overlayroot purged"
     fi
     stat -c %s "$work"/root/boot/initrd.img-* >"$work/initramfs"
     if [ -n "$pkg" ]; then
         cp "$pkg" "$work/root/package.deb"
-        if [ "$overlayroot" = no ]; then
-            in_root dpkg --force-depends --install /package.deb
-        else
+        if [ "$overlayroot" = installed ]; then
             in_root dpkg --install /package.deb
+        else
+            in_root dpkg --force-depends --install /package.deb
         fi
         rm "$work/root/package.deb"
         say "root: $(basename "$pkg") installed"
@@ -245,7 +267,7 @@ make_image() {
     dd if="$work/fat" of="$work/image" bs=1M seek=$FAT_START conv=notrunc,sparse status=none
     dd if="$work/ext4" of="$work/image" bs=1M seek=$((FAT_START + FAT_SIZE)) conv=notrunc,sparse status=none
     mv "$work/initramfs" "${2%.img}.initramfs"
-    mv "$work/testbed/overlayroot.deb" "${2%.img}.overlayroot.deb"
+    [ "$overlayroot" = none ] || mv "$work/testbed/overlayroot.deb" "${2%.img}.overlayroot.deb"
     mv "$work/image" "$2"
     say "image: $2, $(($(stat -c %s "$2") / MIB)) MiB, $(occupied "$2") of them used"
 }
@@ -262,7 +284,7 @@ variant=$({
     cat "${BASH_SOURCE[0]}" "$key.pub"
     base_inputs
     [ -z "$pkg" ] || sha256sum <"$pkg"
-    echo "$table $overlayroot $stale"
+    echo "$table $generator $overlayroot $stale"
 } | digest)
 image=$cache/image-$variant.img
 if [ ! -e "$image" ]; then

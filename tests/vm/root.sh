@@ -1,9 +1,11 @@
 #!/bin/bash
 # root.sh STEP ROOT: what makes a debootstrapped root a stock Pi image's root. image.sh has mmdebstrap call it:
 #
-#   prepare    once the essential packages are there, before kernel and initramfs come
-#   overlayroot  everything but overlayroot is there: keeps the initramfs as it is now, then installs overlayroot
-#   anonymise  last: what must not be the same on two nodes
+#   prepare                    once the essential packages are there, before kernel and initramfs come
+#   initramfs-tools or dracut  after that: what goes into the initramfs
+#   plain                      everything but overlayroot is there: keeps the initramfs as it is now
+#   overlayroot                then installs overlayroot
+#   anonymise                  last: what must not be the same on two nodes
 set -euo pipefail
 
 step=$1
@@ -11,8 +13,7 @@ root=$2
 
 # Files that a Pi image has and Debian's packages do not bring.
 prepare() {
-    mkdir -p "$root/boot/firmware" "$root/etc/initramfs/post-update.d" "$root/etc/cloud/cloud.cfg.d" \
-        "$root/etc/initramfs-tools/conf.d" "$root/usr/share/initramfs-tools/modules.d"
+    mkdir -p "$root/boot/firmware" "$root/etc/initramfs/post-update.d" "$root/etc/cloud/cloud.cfg.d"
 
     # As flash-kernel does: what update-initramfs makes is what boots next.
     cat >"$root/etc/initramfs/post-update.d/zz-firmware" <<'HOOK'
@@ -31,11 +32,6 @@ sync -f /boot/firmware
 HOOK
     chmod 755 "$root/etc/initramfs/post-update.d/zz-firmware"
 
-    # Only the modules of the emulated machine: a boot under emulation waits for every megabyte of initramfs.
-    # `overlay` is left out on purpose, as on a stock image.
-    printf 'MODULES=list\n' >"$root/etc/initramfs-tools/conf.d/vm"
-    printf '%s\n' virtio_pci virtio_blk ext4 >"$root/usr/share/initramfs-tools/modules.d/vm"
-
     # Ubuntu's Pi images find cloud-init's seed on the boot partition in the same way.
     cat >"$root/etc/cloud/cloud.cfg.d/90-pi.cfg" <<'CLOUD'
 datasource_list: [NoCloud, None]
@@ -52,11 +48,41 @@ locale: false
 CLOUD
 }
 
-# The initramfs of an image that nobody prepared for an overlay is kept aside for --stale-initramfs, and the package for whoever bakes
-# an image without it.
-overlayroot() {
+# Of the kernel's modules an initramfs has only those of the emulated machine: a boot under emulation waits for every megabyte of it.
+# `overlay` is left out on purpose, as on a stock image.
+MODULES=(virtio_pci virtio_blk ext4)
+
+initramfs-tools() {
+    mkdir -p "$root/etc/initramfs-tools/conf.d" "$root/usr/share/initramfs-tools/modules.d"
+    printf 'MODULES=list\n' >"$root/etc/initramfs-tools/conf.d/vm"
+    printf '%s\n' "${MODULES[@]}" >"$root/usr/share/initramfs-tools/modules.d/vm"
+}
+
+# Left alone, dracut looks at the machine that it runs on (hostonly), which is not the one that boots.
+dracut() {
+    mkdir -p "$root/etc/dracut.conf.d" "$root/etc/kernel/postinst.d"
+    cat >"$root/etc/dracut.conf.d/vm.conf" <<CONF
+hostonly="no"
+drivers+=" ${MODULES[*]} "
+compress="zstd"
+CONF
+
+    # For a new kernel dracut is run by itself, without update-initramfs and its hooks.
+    cat >"$root/etc/kernel/postinst.d/zz-firmware" <<'HOOK'
+#!/bin/sh
+exec /etc/initramfs/post-update.d/zz-firmware "$1" "/boot/initrd.img-$1"
+HOOK
+    chmod 755 "$root/etc/kernel/postinst.d/zz-firmware"
+}
+
+# The initramfs of an image that nobody prepared for an overlay is kept aside for --stale-initramfs.
+plain() {
     mkdir "$root/testbed"
     cp "$root"/boot/initrd.img-* "$root/testbed/initrd.plain"
+}
+
+# The package is kept aside, too, for whoever bakes an image without it.
+overlayroot() {
     (cd "$root/testbed" && APT_CONFIG=$MMDEBSTRAP_APT_CONFIG apt-get --option APT::Sandbox::User=root download overlayroot)
     mv "$root"/testbed/overlayroot_*.deb "$root/testbed/overlayroot.deb"
     APT_CONFIG=$MMDEBSTRAP_APT_CONFIG apt-get --yes -oDPkg::Chroot-Directory="$root" install overlayroot
@@ -77,6 +103,6 @@ anonymise() {
 }
 
 case $step in
-prepare | overlayroot | anonymise) "$step" ;;
+prepare | initramfs-tools | dracut | plain | overlayroot | anonymise) "$step" ;;
 *) echo "root.sh: no step $step" >&2; exit 2 ;;
 esac

@@ -12,6 +12,7 @@ use crate::host;
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Recipe {
     gpt: bool,
+    dracut: bool,
     no_package: bool,
     no_overlayroot: bool,
     stale_initramfs: bool,
@@ -23,7 +24,7 @@ pub struct Image {
 }
 
 impl Recipe {
-    /// A stock image into which burnonce was installed.
+    /// A stock image of Debian 13 into which burnonce was installed.
     pub fn stock() -> Self {
         Self::default()
     }
@@ -31,6 +32,13 @@ impl Recipe {
     /// GPT instead of MBR.
     pub fn gpt(self) -> Self {
         Self { gpt: true, ..self }
+    }
+
+    /// Debian forky, whose initramfs dracut makes, with systemd in it; instead of Debian 13, whose initramfs initramfs-tools makes.
+    /// There is no overlayroot, for its package depends on initramfs-tools: [`without_overlayroot`](Self::without_overlayroot)
+    /// beside it is an error.
+    pub fn dracut(self) -> Self {
+        Self { dracut: true, ..self }
     }
 
     /// Without burnonce.
@@ -43,7 +51,7 @@ impl Recipe {
         Self { no_overlayroot: true, ..self }
     }
 
-    /// The initramfs that boots is older than overlayroot and burnonce in the root.
+    /// The initramfs that boots is older than overlayroot (where there is one) and burnonce in the root.
     pub fn stale_initramfs(self) -> Self {
         Self { stale_initramfs: true, ..self }
     }
@@ -53,6 +61,7 @@ impl Recipe {
         let mut command = recipe("image.sh");
         command.env_remove("PKG");
         command.args(["--table", if self.gpt { "gpt" } else { "mbr" }]);
+        command.args(["--generator", if self.dracut { "dracut" } else { "initramfs-tools" }]);
         if !self.no_package {
             command.arg("--pkg").arg(package()?);
         }
