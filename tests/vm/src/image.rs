@@ -24,9 +24,13 @@ pub struct Image {
 }
 
 impl Recipe {
-    /// A stock image of Debian 13 into which burnonce was installed.
+    /// A stock image of Debian 13 into which burnonce was installed; of Debian forky where `BURNONCE_GENERATOR=dracut` has a whole suite run
+    /// on that one.
     pub fn stock() -> Self {
-        Self::default()
+        Self {
+            dracut: std::env::var_os("BURNONCE_GENERATOR").is_some_and(|value| value == "dracut"),
+            ..Self::default()
+        }
     }
 
     /// GPT instead of MBR.
@@ -39,6 +43,11 @@ impl Recipe {
     /// beside it is an error.
     pub fn dracut(self) -> Self {
         Self { dracut: true, ..self }
+    }
+
+    /// Whether it is the one of [`dracut`](Self::dracut).
+    pub fn is_of_dracut(self) -> bool {
+        self.dracut
     }
 
     /// Without burnonce.

@@ -4,32 +4,45 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::Command;
 
+use crate::faults::runs_on_memory;
 use anyhow::{Context, Result, ensure};
-use burnonce_vm::{Card, Image, Node, Recipe, checks, host, scenario, tree};
+use burnonce_vm::{Bed, Card, Image, Node, Recipe, checks, host, scenario, tree};
 
 #[test]
 fn first_boot_to_overlay() {
-    scenario("first_boot_to_overlay", |bed| {
-        let image = Recipe::stock().make()?;
-        let mut node = bed.node(bed.card(&image)?);
-        node.machine.clock = Some("1970-01-01".to_owned());
-        ensure!(node.settle(2)? == 2, "it was not exactly one restart");
-        checks::is_converted(&node)?;
-        checks::nothing_failed(&node)?;
-        node.sh("echo kept >/root/written")?;
-        node.shutdown()?;
-        checks::upper_is_clean(&node.card)?;
+    scenario("first_boot_to_overlay", |bed| first_boot(bed, &Recipe::stock().make()?).map(drop));
+}
 
-        checks::has_third_partition(&node.card, &image.as_card())?;
-        // Early in a boot mke2fs falls back to a UUID of clock and MAC address, unless it is given time.
-        ensure!(node.card.uuid_version(3)? == 4, "the upper's UUID is not a random one");
-        let boot_code = |card: &Card| Ok::<_, anyhow::Error>(card.first_sector()?[..446].to_vec());
-        ensure!(boot_code(&node.card)? == boot_code(&image.as_card())?, "boot code or disk signature has changed");
-        first_boot_went_to_upper(&node.card)?;
-        ensure!(node.card.mount(3)?.text("overlay/root/written")? == "kept\n");
-        checks::lower_is_as_burned(&node.card, &image, &[checks::CONFIGURATION])?;
-        third_boot_changes_nothing(&mut node)
+/// The same on an image whose initramfs dracut makes, and what becomes of it without an upper. The rest is for `make test-long`.
+#[test]
+fn dracut() {
+    scenario("dracut", |bed| {
+        let mut node = first_boot(bed, &Recipe::stock().dracut().make()?)?;
+        runs_on_memory(&mut node)
     });
+}
+
+/// A card is burned, converts, and has its first boot and another one. The node is switched off.
+fn first_boot(bed: &Bed, image: &Image) -> Result<Node> {
+    let mut node = bed.node(bed.card(image)?);
+    node.machine.clock = Some("1970-01-01".to_owned());
+    ensure!(node.settle(2)? == 2, "it was not exactly one restart");
+    checks::is_converted(&node)?;
+    checks::nothing_failed(&node)?;
+    node.sh("echo kept >/root/written")?;
+    node.shutdown()?;
+    checks::upper_is_clean(&node.card)?;
+
+    checks::has_third_partition(&node.card, &image.as_card())?;
+    // Early in a boot mke2fs falls back to a UUID of clock and MAC address, unless it is given time.
+    ensure!(node.card.uuid_version(3)? == 4, "the upper's UUID is not a random one");
+    let boot_code = |card: &Card| Ok::<_, anyhow::Error>(card.first_sector()?[..446].to_vec());
+    ensure!(boot_code(&node.card)? == boot_code(&image.as_card())?, "boot code or disk signature has changed");
+    first_boot_went_to_upper(&node.card)?;
+    ensure!(node.card.mount(3)?.text("overlay/root/written")? == "kept\n");
+    checks::lower_is_as_burned(&node.card, image, &[checks::CONFIGURATION])?;
+    third_boot_changes_nothing(&mut node)?;
+    Ok(node)
 }
 
 /// What a node makes on its first boot is in the upper; what conversion has to say is beside it.
@@ -117,7 +130,8 @@ fn stale_initramfs() {
         checks::is_converted(&node)?;
         checks::nothing_failed(&node)?;
         ensure!(node.sh("cat /var/lib/demo/ran")? == "cloud-init ran");
-        checks::says(&node, 1, "the initramfs of this image has no overlayroot")?;
+        let lacks = if Recipe::stock().is_of_dracut() { "guard of burnonce" } else { "overlayroot" };
+        checks::says(&node, 1, &format!("the initramfs of this image has no {lacks}"))?;
         checks::says(&node, 2, "converting this node")?;
         node.shutdown()?;
         checks::has_third_partition(&node.card, &image.as_card())?;

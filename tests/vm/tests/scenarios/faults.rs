@@ -1,26 +1,30 @@
 //! A converted node whose upper cannot be used, or not as it should. The whole list of faults is in the long tests.
 
-use anyhow::{Context, ensure};
-use burnonce_vm::{Recipe, checks, damage, scenario};
+use anyhow::{Context, Result, ensure};
+use burnonce_vm::{Node, Recipe, checks, damage, scenario};
 
 /// Nothing of it can be recognised. (One that is gone from the table is made anew: see `shorter_card`.)
 #[test]
 fn upper_unrecognised() {
     scenario("upper_unrecognised", |bed| {
         let image = Recipe::stock().make()?;
-        let mut node = bed.node(bed.converted(&image)?);
-        damage::zero_superblock(&node.card)?;
-        let before = checks::burned(&node.card)?;
-        ensure!(node.settle(1)? == 1);
-        checks::is_on_memory(&node)?;
-        checks::says(&node, 1, "runs on memory")?;
-        checks::says(&node, 1, "burnonce repartition --use 3")?;
-        let login = node.login()?;
-        ensure!(login.contains("memory"), "a login shows {login:?}");
-        node.shutdown()?;
-        ensure!(checks::burned(&node.card)? == before, "the boot has written to the image");
-        Ok(())
+        runs_on_memory(&mut bed.node(bed.converted(&image)?))
     });
+}
+
+/// The upper of a node that is switched off is damaged, and the node is switched on.
+pub fn runs_on_memory(node: &mut Node) -> Result<()> {
+    damage::zero_superblock(&node.card)?;
+    let before = checks::burned(&node.card)?;
+    ensure!(node.settle(1)? == 1);
+    checks::is_on_memory(node)?;
+    checks::says(node, node.boots(), "runs on memory")?;
+    checks::says(node, node.boots(), "burnonce repartition --use 3")?;
+    let login = node.login()?;
+    ensure!(login.contains("memory"), "a login shows {login:?}");
+    node.shutdown()?;
+    ensure!(checks::burned(&node.card)? == before, "the boot has written to the image");
+    Ok(())
 }
 
 /// A full upper is no reason for memory: what burnonce holds back for this lets the node boot, and the owner make room.
