@@ -36,6 +36,17 @@ pub fn is_converted_on(node: &Node, card: &str) -> Result<Value> {
     Ok(json)
 }
 
+/// The generation that the node runs on.
+pub fn generation(node: &Node) -> Result<u64> {
+    let status = is_converted(node)?;
+    status["state"]["generation"].as_u64().with_context(|| format!("no generation in {status:#}"))
+}
+
+/// Whether `/root/marker` is there, which a scenario makes to know a generation again.
+pub fn has_marker(node: &Node) -> Result<bool> {
+    Ok(node.sudo("test -e /root/marker")?.code == Some(0))
+}
+
 /// The node runs on its overlay, over a sealed lower. (Files of it that are still in use can keep it from being remounted.)
 pub fn is_sealed(node: &Node) -> Result<()> {
     let (json, _) = status(node)?;

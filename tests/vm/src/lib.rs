@@ -20,6 +20,7 @@ pub mod image;
 pub mod native;
 pub mod node;
 pub mod qemu;
+pub mod running;
 pub mod swapped;
 pub mod swaps;
 pub mod tree;

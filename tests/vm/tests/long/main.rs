@@ -5,8 +5,11 @@
 //! sudo cargo test -p burnonce-vm --test long -- --test-threads=2 --nocapture
 //! ```
 
+mod cost;
 mod cuts;
 mod faults;
+mod lifecycle;
+mod matrix;
 mod prefixes;
 mod requests;
 mod swaps;

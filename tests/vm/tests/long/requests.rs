@@ -1,12 +1,7 @@
 //! Requests by files on the boot partition, with the power cut around them; what a first boot consumes there.
 
-use anyhow::{Context, Result, ensure};
-use burnonce_vm::{Node, Recipe, checks, scenario};
-
-fn generation(node: &Node) -> Result<u64> {
-    let status = checks::is_converted(node)?;
-    status["state"]["generation"].as_u64().with_context(|| format!("no generation in {status:#}"))
-}
+use anyhow::{Context, ensure};
+use burnonce_vm::{Recipe, checks, scenario};
 
 /// One file is one reset, wherever the power is cut: while it is recorded, between the restart and the guard, after the guard.
 #[test]
@@ -30,12 +25,12 @@ fn file_and_cuts() {
             node.wait_for(line).with_context(told)?;
             node.kill()?;
             node.settle(2).with_context(told)?;
-            let now = generation(&node)?;
+            let now = checks::generation(&node)?;
             ensure!(now == number as u64 + 2, "{}: generation {now}, not one reset", told());
             node.reboot()?;
             ensure!(!node.card.boot_names()?.iter().any(|n| n.contains("reset")), "{}: the file is there", told());
             ensure!(node.settle(1)? == 1, "{}: it was reset again", told());
-            ensure!(generation(&node)? == now, "{}: it was reset again", told());
+            ensure!(checks::generation(&node)? == now, "{}: it was reset again", told());
             node.shutdown()?;
             ensure!(checks::burned(&node.card)? == burned, "{}: the image was written", told());
         }
@@ -68,7 +63,34 @@ fn firstrun() {
         ensure!(node.sh("cat /var/lib/firstrun")? == "ran", "the script did not run once after a reset");
         ensure!(node.sudo("test -e /root/marker")?.code == Some(1));
         ensure!(!node.sh("cat /boot/firmware/cmdline.txt")?.contains("systemd.run"), "the words are there for ever");
-        ensure!(generation(&node)? == 2);
+        ensure!(checks::generation(&node)? == 2);
+        node.shutdown()
+    });
+}
+
+/// `reset.on: [user-data]`: edit the file, restart, done. An undo is not answered by the next reset.
+#[test]
+fn changed_user_data() {
+    scenario("changed_user_data", |bed| {
+        let image = Recipe::stock().make()?;
+        let mut node = bed.node(bed.converted(&image)?);
+        node.card
+            .edit_lower(|root| Ok(std::fs::write(root.join("etc/burnonce.yaml"), "reset:\n  on: [user-data]\n")?))?;
+        ensure!(node.settle(1)? == 1);
+        node.sh("touch /root/marker")?;
+        // As an owner does who has no reader at hand.
+        node.sh("sed -i 's/cloud-init ran/edited/' /boot/firmware/user-data && sync")?;
+        node.reboot()?;
+        ensure!(node.settle(2)? == 2, "changed user-data did not reset the node");
+        ensure!(!checks::has_marker(&node)? && node.sh("cat /var/lib/demo/ran")? == "edited");
+        ensure!(checks::generation(&node)? == 2);
+
+        node.restarts_by("burnonce undo --yes")?;
+        ensure!(node.settle(1)? == 1, "the node reset itself after an undo");
+        ensure!(checks::has_marker(&node)? && checks::generation(&node)? == 1);
+        node.reboot()?;
+        ensure!(node.settle(1)? == 1, "the node reset itself one boot after an undo");
+        ensure!(checks::has_marker(&node)?);
         node.shutdown()
     });
 }

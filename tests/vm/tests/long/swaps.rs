@@ -3,6 +3,11 @@
 use burnonce_vm::{Recipe, swaps};
 
 #[test]
+fn longer_card() {
+    swaps::onto_a_longer_card("longer_card", Recipe::stock(), swaps::LONGER);
+}
+
+#[test]
 fn longer_card_gpt() {
     swaps::onto_a_longer_card("longer_card_gpt", Recipe::stock().gpt(), swaps::LONGER);
 }

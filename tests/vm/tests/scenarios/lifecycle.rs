@@ -1,7 +1,7 @@
 //! Changing the image of a converted node, and the package coming and going on a running one.
 
-use anyhow::{Context, Result, ensure};
-use burnonce_vm::{Node, Recipe, checks, image, scenario};
+use anyhow::{Context, ensure};
+use burnonce_vm::{Recipe, checks, running, scenario};
 
 #[test]
 fn maintain() {
@@ -67,20 +67,8 @@ fn failed_attempt() {
 fn install_on_running() {
     scenario("install_on_running", |bed| {
         let image = Recipe::stock().without_package().make()?;
-        let card = bed.card(&image)?;
-        // A stock image grows its root over the whole card on first boot; then there would be nothing left to take.
-        let seed = card.boot_text("user-data")?.context("the image has no user-data")?;
-        card.write_boot("user-data", format!("{seed}growpart: {{mode: 'off'}}\nresize_rootfs: false\n"))?;
-        let mut node = bed.node(card);
-        ensure!(node.settle(1)? == 1);
-        node.send(&image::package()?, "/tmp/burnonce.deb")?;
-
-        install(&node)?;
-        node.sh("dpkg --purge burnonce")?;
-        let left = node.sh("find /etc /usr /var/lib /boot -xdev -name '*burnonce*' -o -name overlayroot.local.conf")?;
-        ensure!(left.is_empty(), "a purge left {left}");
-
-        install(&node)?;
+        let mut node = running::plain(bed, &image)?;
+        running::install(&node)?;
         node.reboot()?;
         ensure!(node.card.table()?.partitions.len() == 2, "it was converted before the restart");
         ensure!(node.settle(2)? == 2, "the restart did not convert");
@@ -93,15 +81,4 @@ fn install_on_running() {
         checks::is_converted(&node).context("after a removal that was refused")?;
         node.shutdown()
     });
-}
-
-/// Installs the package on a running node, which stays what it is until it is restarted.
-fn install(node: &Node) -> Result<()> {
-    node.sh("dpkg --install /tmp/burnonce.deb")?;
-    ensure!(node.sh("findmnt -no SOURCE,FSTYPE /")? == "/dev/vda2 ext4");
-    ensure!(node.sh("lsblk -nro NAME /dev/vda | wc -l")? == "3", "a partition was made on the spot");
-    ensure!(node.sh("systemctl is-enabled burnonce.service")? == "enabled");
-    node.sh("systemctl start multi-user.target").context("starting a target that wants burnonce.service")?;
-    ensure!(node.sudo("test -e /etc/overlayroot.local.conf")?.code == Some(1), "it was configured on the spot");
-    Ok(())
 }

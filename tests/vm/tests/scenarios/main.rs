@@ -6,8 +6,6 @@
 
 mod baked;
 mod conversion;
-mod cost;
-mod cuts;
 mod faults;
 mod hands_off;
 mod lifecycle;

@@ -1,17 +1,7 @@
 //! Reset and undo of a node that nobody logs in to: by files on the boot partition, and by changed user-data.
 
-use anyhow::{Context, Result, ensure};
-use burnonce_vm::{Node, Recipe, checks, scenario};
-
-/// The generation in use.
-fn generation(node: &Node) -> Result<u64> {
-    let status = checks::is_converted(node)?;
-    status["state"]["generation"].as_u64().with_context(|| format!("no generation in {status:#}"))
-}
-
-fn has_marker(node: &Node) -> Result<bool> {
-    Ok(node.sudo("test -e /root/marker")?.code == Some(0))
-}
+use anyhow::ensure;
+use burnonce_vm::{Recipe, checks, scenario};
 
 /// A file that a card reader puts there resets, another one brings everything back; what a first boot consumes is there again for a
 /// reset, unless the owner put something else in its place.
@@ -31,7 +21,7 @@ fn files_on_the_boot_partition() {
 
         node.card.write_boot("burnonce-reset", "")?;
         ensure!(node.settle(2)? == 2, "a file on the boot partition took another number of boots than two");
-        ensure!(!has_marker(&node)? && generation(&node)? == 2, "the file did not reset the node");
+        ensure!(!checks::has_marker(&node)? && checks::generation(&node)? == 2, "the file did not reset the node");
         ensure!(node.sh("cat /var/lib/demo/ran")? == "cloud-init ran");
         checks::nothing_failed(&node)?;
         let again = node.sh("cd /boot/firmware && cat userconf.txt custom.toml && test -e ssh")?;
@@ -42,41 +32,14 @@ fn files_on_the_boot_partition() {
         // As some readers write names.
         node.card.write_boot("BURNONCE-UNDO.TXT", "please\n")?;
         ensure!(node.settle(2)? == 2);
-        ensure!(has_marker(&node)? && generation(&node)? == 1, "the file did not undo the reset");
+        ensure!(checks::has_marker(&node)? && checks::generation(&node)? == 1, "the file did not undo the reset");
         checks::nothing_failed(&node)?;
         node.reboot()?;
-        ensure!(node.settle(1)? == 1 && has_marker(&node)?, "the file worked twice");
+        ensure!(node.settle(1)? == 1 && checks::has_marker(&node)?, "the file worked twice");
         node.shutdown()?;
         let names = node.card.boot_names()?;
         ensure!(!names.iter().any(|name| name.to_lowercase().contains("undo")), "there are {names:?}");
         ensure!(checks::burned(&node.card)? == burned, "the image was written");
         Ok(())
-    });
-}
-
-/// `reset.on: [user-data]`: edit the file, restart, done. An undo is not answered by the next reset.
-#[test]
-fn changed_user_data() {
-    scenario("changed_user_data", |bed| {
-        let image = Recipe::stock().make()?;
-        let mut node = bed.node(bed.converted(&image)?);
-        node.card
-            .edit_lower(|root| Ok(std::fs::write(root.join("etc/burnonce.yaml"), "reset:\n  on: [user-data]\n")?))?;
-        ensure!(node.settle(1)? == 1);
-        node.sh("touch /root/marker")?;
-        // As an owner does who has no reader at hand.
-        node.sh("sed -i 's/cloud-init ran/edited/' /boot/firmware/user-data && sync")?;
-        node.reboot()?;
-        ensure!(node.settle(2)? == 2, "changed user-data did not reset the node");
-        ensure!(!has_marker(&node)? && node.sh("cat /var/lib/demo/ran")? == "edited");
-        ensure!(generation(&node)? == 2);
-
-        node.restarts_by("burnonce undo --yes")?;
-        ensure!(node.settle(1)? == 1, "the node reset itself after an undo");
-        ensure!(has_marker(&node)? && generation(&node)? == 1);
-        node.reboot()?;
-        ensure!(node.settle(1)? == 1, "the node reset itself one boot after an undo");
-        ensure!(has_marker(&node)?);
-        node.shutdown()
     });
 }

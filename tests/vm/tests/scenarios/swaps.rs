@@ -1,11 +1,6 @@
-//! Cards that were copied onto other ones.
+//! Cards that were copied onto other ones. The longer ones are in the long tests.
 
 use burnonce_vm::{Recipe, swaps};
-
-#[test]
-fn longer_card() {
-    swaps::onto_a_longer_card("longer_card", Recipe::stock(), swaps::LONGER);
-}
 
 #[test]
 fn shorter_card() {
