@@ -266,8 +266,9 @@ fn keep_log(machine: &Machine, device: &str, console: &Console) -> Result<()> {
     let upper = Mounted::new(&machine.node(device), "ext4", &machine.root.join(RUN).join("upper"), true)?;
     let directory = upper.directory().join("burnonce/log");
     let number = fs::read_dir(&directory).with_context(|| format!("reading {}", directory.display()))?.count() + 1;
-    let name = format!("{number:04}-conversion.log");
-    files::replace(&directory.join(name), &console.transcript())?;
+    let path = directory.join(format!("{number:04}-conversion.log"));
+    // Unmounting puts it on the card. Nothing goes by it, so it is not worth the flushes of a file that must be whole.
+    fs::write(&path, console.transcript()).with_context(|| format!("writing {}", path.display()))?;
     upper.close()
 }
 
