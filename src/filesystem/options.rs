@@ -10,11 +10,12 @@ pub(super) const BLOCK: u64 = 4096;
 const FEATURES: &str = "none,has_journal,ext_attr,resize_inode,dir_index,filetype,extent,64bit,flex_bg,sparse_super,\
 large_file,huge_file,dir_nlink,extra_isize,metadata_csum";
 
-/// How many inodes a file system of `length` is made with: one per 64 KiB, but at least 512 Ki, since containers need them;
-/// on a small card, where that would be too many, one per 16 KiB.
+/// How many inodes a file system of `length` is made with: 512 Ki up to 32 GiB, since containers need them, and one per 128 KiB beyond; on a
+/// small card, where that would be too many, one per 16 KiB. The kernel writes 256 bytes for each after the first mount.
 pub fn inodes(length: Bytes) -> u64 {
     const KIB: u64 = 1 << 10;
-    (length.0 / (64 * KIB)).max(512 * KIB).min(length.0 / (16 * KIB)).min(u64::from(u32::MAX))
+    let beyond = length.0.saturating_sub(32 * GIB);
+    (512 * KIB + beyond / (128 * KIB)).min(length.0 / (16 * KIB)).min(u64::from(u32::MAX))
 }
 
 /// The journal's length in MiB: 1/128 of the file system, 64 at most (8 GiB and more), 4 (mke2fs's least) to 32 on cards below 4 GiB.

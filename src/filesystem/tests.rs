@@ -87,8 +87,8 @@ fn inodes_follow_the_size_of_the_card() {
         (8 * GIB, 524_288),
         (16 * GIB, 524_288),
         (32 * GIB, 524_288),
-        (64 * GIB, 1_048_576),
-        (1024 * GIB, 16_777_216),
+        (64 * GIB, 786_432),
+        (1024 * GIB, 8_650_752),
         (u64::MAX, 4_294_967_295),
     ] {
         assert_eq!(options::inodes(Bytes(length)), count, "{}", Bytes(length));
