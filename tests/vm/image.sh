@@ -23,6 +23,7 @@ usage: image.sh [option]...
   --table mbr|gpt        kind of partition table (default mbr)
   --generator initramfs-tools|dracut
                          what makes the initramfs (default initramfs-tools); with dracut there is no overlayroot
+  --switch dracut|back   an administrator has changed from initramfs-tools to dracut, or to dracut and back, after the package came
   --without-overlayroot  purge overlayroot before the package goes in
   --stale-initramfs      what boots is an initramfs made before overlayroot and the package were installed
 
@@ -51,12 +52,14 @@ table=mbr
 generator=initramfs-tools
 overlayroot=installed # or purged, or none: there never was one
 stale=no
+switch=none
 
 while [ $# -gt 0 ]; do
     case $1 in
     --pkg) pkg=${2:?--pkg needs a file} && shift ;;
     --table) table=${2:?--table needs mbr or gpt} && shift ;;
     --generator) generator=${2:?--generator needs initramfs-tools or dracut} && shift ;;
+    --switch) switch=${2:?--switch needs dracut or back} && shift ;;
     --without-overlayroot) overlayroot=purged ;;
     --stale-initramfs) stale=yes ;;
     -h | --help) usage && exit 0 ;;
@@ -88,6 +91,11 @@ dracut)
     last_steps=(anonymise)
     ;;
 *) die "--generator $generator: it is initramfs-tools or dracut" ;;
+esac
+case $switch in
+none) ;;
+dracut | back) [ "$generator $overlayroot" = "initramfs-tools installed" ] || die "--switch begins with initramfs-tools and overlayroot" ;;
+*) die "--switch $switch: it is dracut or back" ;;
 esac
 PACKAGES+=("$generator")
 [ -z "$pkg" ] || [ -r "$pkg" ] || die "the package $pkg cannot be read: build it with 'make deb'"
@@ -179,6 +187,7 @@ install_package() {
         rm "$work/root/package.deb"
         say "root: $(basename "$pkg") installed"
     fi
+    switch_tools
     rm "$work/root/usr/sbin/policy-rc.d"
     stat -c %s "$work"/root/boot/initrd.img-* >>"$work/initramfs"
     find "$work/root/var/log" -type f -delete
@@ -187,6 +196,19 @@ install_package() {
         cp "$work/testbed/initrd.plain" "$work/root/boot/firmware/initrd.img"
         say "root: the initramfs is the one from before overlayroot and the package"
     fi
+}
+
+# switch_tools: by apt, as an administrator does, and with whatever goes with it.
+switch_tools() {
+    [ "$switch" != none ] || return 0
+    mv "$work/testbed/tools" "$work/root/tools"
+    "$here/root.sh" dracut "$work/root"
+    in_root sh -c 'apt-get --yes --no-download install /tools/dracut_*.deb /tools/dracut-core_*.deb'
+    if [ "$switch" = back ]; then
+        in_root sh -c 'apt-get --yes --no-download install /tools/initramfs-tools_*.deb /tools/overlayroot_*.deb'
+    fi
+    rm -r "$work/root/tools"
+    say "root: the tool is $(cd "$work/root/usr/sbin" && echo mkinitramfs*) $(cd "$work/root/usr/bin" && echo dracut*)"
 }
 
 # seed: cloud-init's files, as the owner of the card would put them there.
@@ -284,7 +306,7 @@ variant=$({
     cat "${BASH_SOURCE[0]}" "$key.pub"
     base_inputs
     [ -z "$pkg" ] || sha256sum <"$pkg"
-    echo "$table $generator $overlayroot $stale"
+    echo "$table $generator $overlayroot $stale $switch"
 } | digest)
 image=$cache/image-$variant.img
 if [ ! -e "$image" ]; then

@@ -48,8 +48,8 @@ locale: false
 CLOUD
 }
 
-# Of the kernel's modules an initramfs has only those of the emulated machine: a boot under emulation waits for every megabyte of it.
-# `overlay` is left out on purpose, as on a stock image.
+# Of the kernel's modules an initramfs has those of the emulated machine: a boot under emulation waits for every megabyte of it.
+# `overlay` is not named on purpose, as on a stock image.
 MODULES=(virtio_pci virtio_blk ext4)
 
 initramfs-tools() {
@@ -58,12 +58,15 @@ initramfs-tools() {
     printf '%s\n' "${MODULES[@]}" >"$root/usr/share/initramfs-tools/modules.d/vm"
 }
 
-# Left alone, dracut looks at the machine that it runs on (hostonly), which is not the one that boots.
+# Left alone, dracut looks at the machine that it runs on (hostonly), which is not the one that boots. What is omitted, a dracut that
+# looks leaves out as well. Its module `systemd` brings some of the kernel's modules in by itself, `overlay` among them, on stock images
+# too.
 dracut() {
     mkdir -p "$root/etc/dracut.conf.d" "$root/etc/kernel/postinst.d"
     cat >"$root/etc/dracut.conf.d/vm.conf" <<CONF
 hostonly="no"
 drivers+=" ${MODULES[*]} "
+omit_dracutmodules+=" hwdb nvdimm virtfs virtiofs "
 compress="zstd"
 CONF
 
@@ -81,12 +84,18 @@ plain() {
     cp "$root"/boot/initrd.img-* "$root/testbed/initrd.plain"
 }
 
-# The package is kept aside, too, for whoever bakes an image without it.
+# The package is kept aside, too, for whoever bakes an image without it, and what takes its place, for an administrator who changes from
+# one tool to the other.
 overlayroot() {
-    (cd "$root/testbed" && APT_CONFIG=$MMDEBSTRAP_APT_CONFIG apt-get --option APT::Sandbox::User=root download overlayroot)
+    (cd "$root/testbed" && download overlayroot)
     mv "$root"/testbed/overlayroot_*.deb "$root/testbed/overlayroot.deb"
+    mkdir "$root/testbed/tools"
+    (cd "$root/testbed/tools" && download dracut dracut-core initramfs-tools overlayroot)
     APT_CONFIG=$MMDEBSTRAP_APT_CONFIG apt-get --yes -oDPkg::Chroot-Directory="$root" install overlayroot
 }
+
+# download PACKAGE...: into this directory.
+download() { APT_CONFIG=$MMDEBSTRAP_APT_CONFIG apt-get --option APT::Sandbox::User=root download "$@"; }
 
 # Takes back what makes an installed root different from a shipped one.
 anonymise() {

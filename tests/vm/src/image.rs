@@ -15,7 +15,17 @@ pub struct Recipe {
     dracut: bool,
     no_package: bool,
     no_overlayroot: bool,
+    switch: Option<Switch>,
     stale_initramfs: bool,
+}
+
+/// What an administrator has made of the tool that makes the initramfs, after burnonce's package came.
+#[derive(Clone, Copy, Debug)]
+pub enum Switch {
+    /// initramfs-tools has made way for dracut, and with it overlayroot.
+    Dracut,
+    /// And dracut for initramfs-tools and overlayroot again.
+    Back,
 }
 
 /// A finished image.
@@ -60,6 +70,11 @@ impl Recipe {
         Self { no_overlayroot: true, ..self }
     }
 
+    /// Another tool makes the initramfs than when burnonce was installed.
+    pub fn switched(self, switch: Switch) -> Self {
+        Self { switch: Some(switch), ..self }
+    }
+
     /// The initramfs that boots is older than overlayroot (where there is one) and burnonce in the root.
     pub fn stale_initramfs(self) -> Self {
         Self { stale_initramfs: true, ..self }
@@ -73,6 +88,9 @@ impl Recipe {
         command.args(["--generator", if self.dracut { "dracut" } else { "initramfs-tools" }]);
         if !self.no_package {
             command.arg("--pkg").arg(package()?);
+        }
+        if let Some(switch) = self.switch {
+            command.args(["--switch", if matches!(switch, Switch::Dracut) { "dracut" } else { "back" }]);
         }
         if self.no_overlayroot {
             command.arg("--without-overlayroot");

@@ -30,5 +30,5 @@ pub use bake::bake;
 pub use bed::{Bed, scenario};
 pub use board::Board;
 pub use card::Card;
-pub use image::{Image, Recipe};
+pub use image::{Image, Recipe, Switch};
 pub use node::Node;

@@ -1,7 +1,7 @@
-//! The package going from a node again.
+//! The package going from a node again, and what it stands on changing below it.
 
 use anyhow::ensure;
-use burnonce_vm::{Recipe, checks, running, scenario};
+use burnonce_vm::{Recipe, Switch, checks, running, scenario};
 
 #[test]
 fn purge_on_running() {
@@ -16,5 +16,26 @@ fn purge_on_running() {
         ensure!(node.settle(2)? == 2, "the restart did not convert");
         checks::is_converted(&node)?;
         node.shutdown()
+    });
+}
+
+/// An administrator changes what makes the initramfs, from one tool to the other: whichever it is by now, the node converts and runs.
+#[test]
+fn switched_tools() {
+    scenario("switched_tools", |bed| {
+        for (switch, name, log) in [
+            (Switch::Dracut, "dracut", "/run/burnonce/overlay.log"),
+            (Switch::Back, "back", "/run/initramfs/overlayroot.log"),
+        ] {
+            let bed = bed.within(name)?;
+            let mut node = bed.node(bed.card(&Recipe::default().switched(switch).make()?)?);
+            ensure!(node.settle(2)? == 2, "{name}: it was not exactly one restart");
+            checks::is_converted(&node)?;
+            checks::nothing_failed(&node)?;
+            node.sh(&format!("test -e {log}"))?;
+            node.shutdown()?;
+            bed.remove_cards()?;
+        }
+        Ok(())
     });
 }
