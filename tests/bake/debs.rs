@@ -27,7 +27,7 @@ impl Debs {
         let mut debs = Debs { directory: TempDir::new().unwrap(), known: Vec::new() };
         let tree = debs.burnonce();
         let facts = |architecture, depends| Facts { architecture, depends };
-        let needs = "busybox | busybox-static, e2fsprogs, initramfs-tools, overlayroot";
+        let needs = "busybox | busybox-static, e2fsprogs, initramfs-tools | dracut, overlayroot | dracut";
         debs.add("burnonce", "0.1.0", &facts("arm64", needs), tree.path());
         let other = TempDir::new().unwrap();
         put(other.path(), "usr/bin/busybox", "busybox\n");
