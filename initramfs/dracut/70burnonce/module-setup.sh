@@ -21,7 +21,9 @@ installkernel() {
 
 install() {
 	# Beside what dracut's base has: what burnonce's configuration calls where it looks for the upper by itself.
-	inst_multiple e2fsck dd stat rm rmdir sync sleep modprobe halt
+	inst_multiple e2fsck dd stat rm rmdir sync sleep modprobe
+	# Where `overlay.on_failure: stop` ends a boot.
+	inst_multiple -o halt
 	inst /usr/lib/burnonce/guard /usr/sbin/burnonce
 	inst_script "$scripts/local-bottom/burnonce" /usr/lib/burnonce/local-bottom
 	inst_script "$scripts/init-bottom/burnonce" /usr/lib/burnonce/init-bottom
