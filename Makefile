@@ -106,7 +106,7 @@ test-pi: setup ## a Raspberry Pi 3 in QEMU: an image is baked, burned, converted
 	cargo test $(elevated) --locked --package burnonce-vm --test pi -- --nocapture
 
 .PHONY: test-long
-test-long: setup ## the scenarios that take an hour: lists of faults, hundreds of power cuts
+test-long: setup ## the scenarios that take hours: lists of faults, hundreds of power cuts, all of make test with dracut
 	$(MAKE) deb
 	BURNONCE_LONG=1 cargo test $(elevated) --locked --test loop -- --nocapture a_reset_takes_the_same_time
 	BURNONCE_LONG=1 cargo test $(elevated) --locked --test loop -- --nocapture a_call_that_fails_once
