@@ -161,7 +161,8 @@ lint: ## formatting, clippy, shell scripts
 	shellcheck share/overlayroot.local.conf $(shell find initramfs systemd/system-shutdown -type f) debian/burnonce.p* debian/cross.sh .ci/run $(wildcard tests/*.sh tests/vm/*.sh)
 
 .PHONY: check-macos
-check-macos: setup ## compile bake and inspect for macOS, without linking
+check-macos: ## compile bake and inspect for macOS, without linking
+	$(sudo) tests/setup.sh --macos
 	tests/macos.sh
 
 .PHONY: deny

@@ -13,7 +13,7 @@ if [ ! -d "$(rustc --print sysroot)/lib/rustlib/$target/lib" ]; then
     source=/usr/lib/rustlib/src/rust/library
     if [ ! -f "$source/Cargo.lock" ] || [ ! -x /usr/bin/cargo-clippy ]; then
         echo "$0: this toolchain has no library for $target. Either install it (rustup target add $target)," \
-            "or Debian's toolchain with the library's source (make setup)" >&2
+            "or Debian's toolchain with the library's source (tests/setup.sh --macos)" >&2
         exit 1
     fi
     export RUSTC=/usr/bin/rustc CARGO=/usr/bin/cargo RUSTC_BOOTSTRAP=1

@@ -1,6 +1,7 @@
 #!/bin/bash
-# Installs from Debian 12 or 13 what building, testing and the demo need, and the packages that are named besides. Where
-# everything is there it does nothing, at once. Run it as root, or as a user who may use sudo.
+# Installs from Debian 12 or 13 what building, testing and the demo need, and the packages that are named besides; with --macos,
+# before these, also what `make check-macos` compiles with. Where everything is there it does nothing, at once. Run it as root,
+# or as a user who may use sudo.
 set -euo pipefail
 export LC_ALL=C DEBIAN_FRONTEND=noninteractive
 export PATH=$PATH:/usr/sbin:/sbin
@@ -126,9 +127,15 @@ case $release in
 *) die "this is neither Debian 12 nor 13: install by hand what $0 names" ;;
 esac
 
+macos=no
+if [ "${1:-}" = --macos ]; then
+    macos=yes
+    shift
+fi
+
 mapfile -t wanted < <(missing "${PACKAGES[@]}" "$@")
 read -ra tools <<<"$(toolchain)"
-if ! library_for_macos; then
+if [ "$macos" = yes ] && ! library_for_macos; then
     mapfile -t -O ${#wanted[@]} wanted < <(missing "${tools[@]}" "$(source_of_library)")
 elif ! cargo_will_do; then
     wanted+=("${tools[@]}")

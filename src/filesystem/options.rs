@@ -23,10 +23,11 @@ pub fn journal(length: Bytes) -> u64 {
     (length.0 / 128 / MIB).clamp(4, 64)
 }
 
-/// Up to which length the kernel can grow the mounted file system as it is laid out: 2 TiB, where an MBR ends, but at least 16 and at most 1024
-/// times `length`. (Beyond it, the kernel turns to `meta_bg`.) mke2fs itself keeps room for 1024 times, up to 4 MiB, and writes it all: each
-/// block of it names its copies. `None` leaves it to mke2fs, from 16 TiB on: on a 32-bit machine it reads this number of blocks as 32 bits
-/// (e2fsprogs, `misc/mke2fs.c`: `parse_extended_opts`).
+/// Up to which length mke2fs is asked to keep room for growing while mounted: 2 TiB, where an MBR ends, but at least 16 and at most 1024 times
+/// `length`. (Beyond the room, the kernel turns to `meta_bg`.) It reserves at most 1024 blocks of descriptors, which with blocks of 4 KiB and
+/// descriptors of 64 bytes are those of 8 TiB more: from about 546 GiB on the room is that, and less than 16 times. mke2fs itself keeps room for
+/// 1024 times, up to 4 MiB, and writes it all: each block of it names its copies. `None` leaves it to mke2fs, from 16 TiB on: on a 32-bit machine
+/// it reads this number of blocks as 32 bits (for both e2fsprogs, `misc/mke2fs.c`: `parse_extended_opts`).
 pub fn room(length: Bytes) -> Option<Bytes> {
     const MBR: u64 = 2048 * GIB;
     const MOST: u64 = u32::MAX as u64 * BLOCK;

@@ -136,7 +136,7 @@ fn an_upper_on_a_used_device_is_clean_and_ours() {
 }
 
 #[test]
-fn an_upper_has_room_to_grow_to_two_tib() {
+fn an_upper_has_room_for_two_tib_or_sixteen_times_as_far_as_ext4_can_reserve() {
     for (length, room) in [
         (16 * MIB, 16 * GIB),
         (GIB, 1024 * GIB),

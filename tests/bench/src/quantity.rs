@@ -91,14 +91,14 @@ impl Unit {
         }
     }
 
-    /// Median, and in brackets the least and the greatest where they differ.
+    /// Median, and in brackets the least and the greatest where they differ as they are printed.
     pub fn show_summary(self, summary: &Summary) -> String {
         let Summary { median, min, max, .. } = *summary;
         let median = self.show(median);
-        if min == max {
+        let ((low, low_name), (high, high_name)) = (self.parts(min as f64), self.parts(max as f64));
+        if (&low, low_name) == (&high, high_name) {
             return median;
         }
-        let ((low, low_name), (high, high_name)) = (self.parts(min as f64), self.parts(max as f64));
         let low_name = if low_name == high_name { "" } else { low_name };
         format!("{median} ({low}{low_name} … {high}{high_name})")
     }
@@ -251,6 +251,7 @@ mod tests {
             (Unit::Nanoseconds, 1.23e9, 1_100_000_000, 1_400_000_000, "1.23 s (1.10 … 1.40 s)"),
             (Unit::Nanoseconds, 1.23e9, 980_000_000, 1_400_000_000, "1.23 s (980 ms … 1.40 s)"),
             (Unit::Bytes, 4096.0, 0, 8192, "4 KiB (0 bytes … 8 KiB)"),
+            (Unit::Bytes, 273_680_000.0, 273_670_000, 273_690_000, "261 MiB"),
             (Unit::Count, 3.0, 3, 4, "3 (3 … 4)"),
         ] {
             let summary = Summary { median, min, max, samples: 3 };
