@@ -6,7 +6,7 @@ use burnonce::config::{Align, Config, PartitionConfig, RepartitionConfig, Size, 
 use burnonce::filesystem::{Content, Owner};
 use burnonce::guard::report::Verdict;
 use burnonce::observation::{Cmdline, Disk, Held, KernelPartition, Observation, Overlayroot, Place, Root};
-use burnonce::overlay::{Configuration, Counts};
+use burnonce::overlay::{Configuration, Counts, Generator};
 use burnonce::state::State;
 use burnonce::table::{Defect, Partition, Scheme, Table};
 use burnonce::units::{Bytes, Lba, MIB, Sectors};
@@ -92,6 +92,7 @@ pub fn anything(from: From) -> Result<(Observation, Config)> {
         rw: from.arbitrary()?,
         ro: from.arbitrary()?,
         overlayroot: if from.ratio(1, 8)? { Some(text(from)?) } else { None },
+        rd_overlay: None,
     };
     let disk = if from.ratio(7, 8)? { Some(disk(from)?) } else { None };
     let first = disk.as_ref().and_then(|d| d.table.as_ref().ok()?.partitions.first()).map(|p| p.number);
@@ -103,6 +104,7 @@ pub fn anything(from: From) -> Result<(Observation, Config)> {
         disk,
         configuration: configuration(from)?,
         overlayroot: Overlayroot {
+            generator: Generator::InitramfsTools,
             log: some(from, text)?,
             guard: some(from, verdict)?,
             reason: some(from, text)?,
@@ -125,6 +127,10 @@ pub fn anything(from: From) -> Result<(Observation, Config)> {
             disk.cut_short = std::mem::replace(&mut disk.table, Err(Defect::Hybrid)).ok();
         }
     }
+    // What came later is read last, so that the files of the corpus mean what they meant.
+    observation.overlayroot.generator =
+        *from.choose(&[Generator::InitramfsTools, Generator::Dracut, Generator::None])?;
+    observation.cmdline.rd_overlay = if from.ratio(1, 8)? { Some(text(from)?) } else { None };
     Ok((observation, config))
 }
 
