@@ -9,7 +9,6 @@ use crate::table::{self, Defect, Table};
 use crate::units::{Bytes, Lba, Sectors};
 use crate::{config::Config, mounts, mounts::Mount, packages, plan};
 use anyhow::{Context, Result};
-use std::convert::Infallible;
 use std::fs::{self, File};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -231,9 +230,7 @@ pub fn cmdline(text: &str) -> Cmdline {
             // As the shells of the initramfs have it: one is enough.
             Some(("burnonce", value)) => seen.off |= value == "off",
             Some(("overlayroot", value)) => seen.overlayroot = Some(value.to_owned()),
-            _ if word.starts_with("rd.overlay") || word.starts_with("rd.live.overlay") => {
-                seen.rd_overlay = Some(word.to_owned());
-            }
+            _ if overlay::is_dracut_overlay(word) => seen.rd_overlay = Some(word.to_owned()),
             _ => {}
         }
     }
@@ -259,8 +256,8 @@ pub(crate) fn configuration(tree: &Path, conf: &Path) -> Result<Configuration> {
 }
 
 fn overlayroot(root: &Path) -> Overlayroot {
-    let installed =
-        Generator::installed(|_, path| Ok::<_, Infallible>(root.join(path).exists())).unwrap_or_else(|e| match e {});
+    let tool = fs::read_to_string(root.join("usr/sbin/update-initramfs"));
+    let installed = tool.as_ref().map_or(Generator::None, |text| Generator::of_update_initramfs(text));
     let booted = [Generator::InitramfsTools, Generator::Dracut].into_iter().find(|one| root.join(one.log()).exists());
     let generator = booted.unwrap_or(installed);
     let log = fs::read(root.join(generator.log())).ok().map(|bytes| {
@@ -281,7 +278,7 @@ fn overlayroot(root: &Path) -> Overlayroot {
         guard: guard.as_ref().map(|report| report.verdict),
         reason: reason.or_else(|| problem.map(|Problem { why, remedy }| format!("{why}\n{remedy}"))),
         installed: root.join(installed.script()).exists(),
-        rebuildable: root.join("usr/sbin/update-initramfs").exists(),
+        rebuildable: tool.is_ok(),
     }
 }
 

@@ -31,19 +31,11 @@ pub enum Generator {
 }
 
 impl Generator {
-    /// Which one is installed, by what `has` says of a package and of its program, a path below the root. Where both are, dracut is what
-    /// `update-initramfs` runs: its package brings one of its own.
-    ///
-    /// # Errors
-    /// Those of `has`.
-    pub fn installed<E>(has: impl Fn(&str, &str) -> Result<bool, E>) -> Result<Generator, E> {
-        Ok(if has("dracut", "usr/bin/dracut")? {
-            Generator::Dracut
-        } else if has("initramfs-tools", "usr/sbin/mkinitramfs")? {
-            Generator::InitramfsTools
-        } else {
-            Generator::None
-        })
+    /// Which one an `update-initramfs` belongs to, by what its text runs: each of the two packages brings one of its own, and parts of
+    /// either can stay when the other one comes.
+    pub fn of_update_initramfs(text: &str) -> Generator {
+        let dracut = text.contains("dracut") && !text.contains("mkinitramfs");
+        if dracut { Generator::Dracut } else { Generator::InitramfsTools }
     }
 
     /// Whether it is [`Generator::InitramfsTools`].
@@ -148,6 +140,17 @@ pub fn parse(text: &str) -> Configuration {
     }
 }
 
+/// Whether a word of the kernel command line has dracut's own module make an overlay (dracut.cmdline(7); `0`, `no` and `off` are false).
+pub fn is_dracut_overlay(word: &str) -> bool {
+    match word.split_once('=') {
+        None => matches!(word, "rd.overlay" | "rd.live.overlay.overlayfs"),
+        Some(("rd.overlay" | "rd.live.overlay" | "rd.live.overlay.overlayfs", value)) => {
+            !matches!(value, "0" | "no" | "off" | "")
+        }
+        Some(_) => false,
+    }
+}
+
 /// Whether a line of shell sets `overlayroot` to something that is not off. An include counts: what it sets is not known.
 fn configures(line: &str) -> bool {
     if line.starts_with(". ") || line.starts_with("source ") {
@@ -200,6 +203,16 @@ mod tests {
             "export overlayroot=tmpfs",
         ] {
             assert!(matches!(parse(text), Configuration::Foreign { .. }), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_word_for_dracut_is_one_that_makes_an_overlay() {
+        for word in ["rd.overlay", "rd.overlay=1", "rd.overlay=LABEL=changes", "rd.live.overlay.overlayfs=yes"] {
+            assert!(is_dracut_overlay(word), "{word}");
+        }
+        for word in ["rd.overlay=0", "rd.overlay.reset", "rd.overlay.readonly=1", "rd.overlays=1", "rd.live.image"] {
+            assert!(!is_dracut_overlay(word), "{word}");
         }
     }
 

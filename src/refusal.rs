@@ -185,7 +185,7 @@ impl fmt::Display for Refusal {
             Refusal::NotRebuildable { lacks } => write!(
                 f,
                 "the initramfs that booted has no {lacks}, and there is no update-initramfs to rebuild it with. \
-                 Use an image with initramfs-tools or dracut",
+                 Use an image with initramfs-tools, or dracut of version 107 or later",
             ),
             Refusal::RebuiltInVain { lacks: Lacks::Guard } => f.write_str(
                 "the initramfs was rebuilt, and this boot still came up without a guard of burnonce: the boot loader may load another \

@@ -338,7 +338,7 @@ fn the_belt_makes_the_overlay_itself_where_it_is_to() {
 mount -t tmpfs root $dir/root
 mkdir $dir/root/etc
 cp $conf $dir/root/etc/overlayroot.local.conf
-printf '%s\n' '# static' 'LABEL=writable / ext4 defaults 0 1' 'LABEL=boot /boot/firmware vfat defaults 0 1' >$dir/root/etc/fstab
+printf '%s\n%s\n%s\n%s' '# static' 'LABEL=writable / ext4 defaults 0 1' 'server:/ /srv nfs4 defaults' 'LABEL=boot /boot/firmware vfat defaults 0 1' >$dir/root/etc/fstab
 mount -o remount,ro $dir/root
 truncate -s 8M $dir/upper.img
 mke2fs -q -t ext4 $dir/upper.img
@@ -352,6 +352,7 @@ for point in '' /media/root-ro /media/root-rw; do
 done
 cat /run/burnonce/overlay.log
 grep -c '^[^#].* / ' $dir/root/etc/fstab || true
+grep -c '^server' $dir/root/etc/fstab
 grep -o 'vfat.*' $dir/root/etc/fstab
 head -n 1 /run/burnonce/overlay.reason 2>/dev/null || true
 umount -R $dir/root
@@ -363,18 +364,24 @@ losetup -d $upper
             run_script(&shell, "init-bottom/burnonce make", &prepare, LOOK)
         };
         let upper = see(r#"answer="overlayroot=\"device:dev=$upper,recurse=0\"""#);
-        assert_eq!(upper, "overlay tmpfs ext4 [success]: done\n0\nvfat defaults 0 1\n", "{}", shell.name);
+        assert_eq!(upper, "overlay tmpfs ext4 [success]: done\n0\n1\nvfat defaults 0 1\n", "{}", shell.name);
         let memory = see(r#"answer='overlayroot="tmpfs:recurse=0"'"#);
-        assert_eq!(memory, "overlay tmpfs tmpfs [success]: done\n0\nvfat defaults 0 1\n", "{}", shell.name);
+        assert_eq!(memory, "overlay tmpfs tmpfs [success]: done\n0\n1\nvfat defaults 0 1\n", "{}", shell.name);
         let plain = see(r#"answer='overlayroot=""'"#);
-        assert_eq!(plain, "tmpfs [success]: done\n1\nvfat defaults 0 1\n", "{}", shell.name);
+        assert_eq!(plain, "tmpfs [success]: done\n1\n1\nvfat defaults 0 1\n", "{}", shell.name);
         let other = see("mount -o remount,rw $dir/root; echo : >$dir/root/etc/overlayroot.local.conf");
-        assert_eq!(other, "tmpfs [success]: done\n1\nvfat defaults 0 1\n", "{}", shell.name);
+        assert_eq!(other, "tmpfs [success]: done\n1\n1\nvfat defaults 0 1\n", "{}", shell.name);
+        // Root is left where it is, read-only: what is mounted on it would be left behind.
+        let parted = see(concat!(
+            "mount -o remount,rw $dir/root; mkdir $dir/root/usr; mount -o remount,ro $dir/root; ",
+            "mount -t tmpfs usr $dir/root/usr; answer='overlayroot=\"tmpfs:recurse=0\"'"
+        ));
+        assert!(parted.contains("root stays read-only"), "{}: {parted}", shell.name);
         let broken = see(r#"answer='overlayroot="device:dev=/dev/none,recurse=0"'"#);
         let failure = "the overlay with the upper on /dev/none could not be mounted";
         assert!(broken.contains("This boot runs on memory"), "{}: {broken}", shell.name);
         let end = format!(
-            "overlay tmpfs tmpfs [failure]: {failure}\n0\nvfat defaults 0 1\nThe initramfs made no overlay: {failure}.\n"
+            "overlay tmpfs tmpfs [failure]: {failure}\n0\n1\nvfat defaults 0 1\nThe initramfs made no overlay: {failure}.\n"
         );
         assert!(broken.ends_with(&end), "{}: {broken}", shell.name);
     }

@@ -256,9 +256,16 @@ fn machine(header: &[u8]) -> Option<&'static str> {
 
 /// Programs are there, too, of a package that is unpacked and was not set up.
 fn generator(root: &dyn Tree, packages: &BTreeMap<String, Package>, unpacked: &[String]) -> Result<Generator> {
-    Generator::installed(|package, program| {
+    let is_there = |package: &str, program: &str| -> Result<bool> {
         let is_listed = packages.contains_key(package) || unpacked.iter().any(|name| name == package);
         Ok(is_listed || (packages.is_empty() && root.has(program)?))
+    };
+    Ok(if is_there("dracut", "usr/bin/dracut")? {
+        Generator::Dracut
+    } else if is_there("initramfs-tools", "usr/sbin/mkinitramfs")? {
+        Generator::InitramfsTools
+    } else {
+        Generator::None
     })
 }
 

@@ -94,7 +94,10 @@ dracut)
 esac
 case $switch in
 none) ;;
-dracut | back) [ "$generator $overlayroot" = "initramfs-tools installed" ] || die "--switch begins with initramfs-tools and overlayroot" ;;
+dracut | back)
+    [ "$generator $overlayroot" = "initramfs-tools installed" ] || die "--switch begins with initramfs-tools and overlayroot"
+    suite=forky # Debian 13's dracut has no update-initramfs
+    ;;
 *) die "--switch $switch: it is dracut or back" ;;
 esac
 PACKAGES+=("$generator")
@@ -179,15 +182,15 @@ install_package() {
     stat -c %s "$work"/root/boot/initrd.img-* >"$work/initramfs"
     if [ -n "$pkg" ]; then
         cp "$pkg" "$work/root/package.deb"
-        if [ "$overlayroot" = installed ]; then
-            in_root dpkg --install /package.deb
-        else
+        if [ "$overlayroot" = purged ]; then
             in_root dpkg --force-depends --install /package.deb
+        else
+            in_root dpkg --install /package.deb
         fi
-        rm "$work/root/package.deb"
         say "root: $(basename "$pkg") installed"
     fi
     switch_tools
+    rm -f "$work/root/package.deb"
     rm "$work/root/usr/sbin/policy-rc.d"
     stat -c %s "$work"/root/boot/initrd.img-* >>"$work/initramfs"
     find "$work/root/var/log" -type f -delete
@@ -208,6 +211,8 @@ switch_tools() {
         in_root sh -c 'apt-get --yes --no-download install /tools/initramfs-tools_*.deb /tools/overlayroot_*.deb'
     fi
     rm -r "$work/root/tools"
+    # And what is there of burnonce is upgraded after that.
+    [ -z "$pkg" ] || in_root dpkg --install /package.deb
     say "root: the tool is $(cd "$work/root/usr/sbin" && echo mkinitramfs*) $(cd "$work/root/usr/bin" && echo dracut*)"
 }
 

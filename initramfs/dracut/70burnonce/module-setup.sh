@@ -19,6 +19,7 @@ installkernel() {
 	hostonly='' instmods overlay ext4
 }
 
+# shellcheck disable=SC2154  # dracut sets moddir
 install() {
 	# Beside what dracut's base has: what burnonce's configuration calls where it looks for the upper by itself.
 	inst_multiple e2fsck dd stat rm rmdir sync sleep modprobe
@@ -27,7 +28,8 @@ install() {
 	inst /usr/lib/burnonce/guard /usr/sbin/burnonce
 	inst_script "$scripts/local-bottom/burnonce" /usr/lib/burnonce/local-bottom
 	inst_script "$scripts/init-bottom/burnonce" /usr/lib/burnonce/init-bottom
+	inst_script "$moddir/fsck-root.sh" /usr/lib/burnonce/fsck-root
+	inst_simple "$moddir/fsck-root.conf" /usr/lib/systemd/system/systemd-fsck-root.service.d/burnonce.conf
 	# Before 00-prepare-overlayfs, the first of dracut's own that would make an overlay.
-	# shellcheck disable=SC2154  # dracut sets it
 	inst_hook pre-pivot 00 "$moddir/burnonce.sh"
 }

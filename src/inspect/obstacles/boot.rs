@@ -4,6 +4,7 @@ use super::super::Inspection;
 use super::super::boot::{CommandLine, Used, partition_of};
 use super::super::partition::Target;
 use super::{Obstacle, Who, obstacle};
+use crate::overlay;
 
 /// What to do where the image does not tell.
 const LOOK: &str = "look at what its boot loader gives to the kernel, and at `burnonce plan` on the node";
@@ -56,7 +57,7 @@ fn words(line: &CommandLine, root: u32) -> Vec<Obstacle> {
             "burnonce=off" => {
                 found.push(obstacle(format!("`burnonce=off` in {path} keeps burnonce from doing anything"), take_out(word)));
             }
-            _ if word.starts_with("overlayroot=") || word.starts_with("rd.overlay") => {
+            _ if word.starts_with("overlayroot=") || overlay::is_dracut_overlay(word) => {
                 let what = format!("`{word}` in {path} configures an overlay, and counts before burnonce's configuration");
                 found.push(obstacle(what, take_out(word)));
             }
@@ -73,7 +74,7 @@ pub fn initramfs(image: &Inspection) -> Vec<Obstacle> {
     let mut found: Vec<Obstacle> = closed
         .map(|(path, why)| {
             let what = format!("what {path} on the {} does is not known: {why}", partition_of(path));
-            obstacle(what, "make it anew, packed by zstd: set `COMPRESS=zstd` in /etc/initramfs-tools/initramfs.conf, and run `update-initramfs -u -k all` in a chroot of the image").by(Who::Unknown)
+            obstacle(what, "make it anew, packed by zstd: set `COMPRESS=zstd` in /etc/initramfs-tools/initramfs.conf (with dracut `compress=zstd` in a file of /etc/dracut.conf.d), and run `update-initramfs -u -k all` in a chroot of the image").by(Who::Unknown)
         })
         .collect();
     if boot.more_initramfs > 0 {

@@ -11,7 +11,10 @@ use crate::writes::Dice;
 use crate::{Image, Node, Recipe, checks, scenario};
 
 /// From about here on in a boot, the guard runs. The initramfs prints it, where the kernel's command line lacks `quiet`.
-const GUARD: &str = "Running /scripts/local-bottom";
+fn guard() -> &'static str {
+    if Recipe::stock().is_of_dracut() { "dracut-pre-pivot.service" } else { "Running /scripts/local-bottom" }
+}
+
 /// The guard is done by then.
 const GUARD_MS: u64 = 1500;
 /// A boot that does not wait for the console is past the guard by then, on an idle machine.
@@ -62,7 +65,7 @@ pub fn of_guard(name: &str, count: u32) {
                 format!("{after} ms after power-on")
             } else {
                 node.power_on()?;
-                node.wait_for(GUARD)?;
+                node.wait_for(guard())?;
                 let after = dice.below(GUARD_MS);
                 std::thread::sleep(Duration::from_millis(after));
                 node.kill()?;

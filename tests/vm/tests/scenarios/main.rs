@@ -6,6 +6,7 @@
 
 mod baked;
 mod conversion;
+mod cuts;
 mod faults;
 mod hands_off;
 mod lifecycle;
