@@ -167,7 +167,7 @@ fn measure(measuring: &Measuring) -> Result<()> {
     let directory = measuring.directory.clone().unwrap_or_else(|| host::target().join("bench"));
     boot::own_namespace()?;
     let cards = Cards::begin(&directory)?;
-    let machine = machine::describe(&cards, extent.rounds)?;
+    let machine = machine::describe(&cards, extent.rounds, &names)?;
     let mut report = Report { machine, works: Vec::new() };
     let json = measuring.json();
     let beside = json.parent().unwrap_or(Path::new("."));
