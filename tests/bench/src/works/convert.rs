@@ -57,6 +57,10 @@ system that burnonce makes, with the same options and content, in a partition th
 `partx`, `mke2fs` as it is, mount, `mkdir`, and overlayroot's file. systemd-repart makes a partition with `Format=ext4` and two directories. \
 `growpart, resize2fs` is what stock images do instead: root grows over the card.";
 
+/// A note on burnonce's node, which the peers do not have.
+pub const SEES_ITS_CARD: &str =
+    "burnonce's node sees no disks but its card; its peers see the disks of the machine that measures.";
+
 /// Those who do it.
 pub const BURNONCE: &str = "burnonce";
 const BARE: &str = "mke2fs alone";
@@ -105,6 +109,7 @@ pub fn work(cards: &Cards, extent: &Extent) -> Result<Work> {
              comes later, and is not in these figures. Burnonce's file system has fewer inodes."
                 .to_owned(),
             "The boot partition has no file system here, so nothing is kept of it, which is one step of nine.".to_owned(),
+            SEES_ITS_CARD.to_owned(),
         ],
     })
 }
@@ -187,9 +192,9 @@ pub fn repart_task(reader: &Reader) -> Result<Task> {
     let configuration = fs::read_to_string("/etc/mke2fs.conf").context("reading /etc/mke2fs.conf")?;
     let own = format!("{REPART}/mke2fs");
     fs::write(&own, without_discard(&configuration)?).with_context(|| format!("writing {own}"))?;
-    let (definitions, configured) = (format!("--definitions={REPART}"), format!("MKE2FS_CONFIG={own}"));
+    let definitions = format!("--definitions={REPART}");
     let repart = ["systemd-repart", "--dry-run=no", "--pretty=no", "--discard=no", &definitions, &reader.device];
-    Ok(Task::new(["env", &configured].iter().chain(&repart)))
+    Ok(Task::new(repart).with_env("MKE2FS_CONFIG", &own))
 }
 
 /// mke2fs.conf(5) with `discard` off.
