@@ -94,9 +94,16 @@ pub fn work(cards: &Cards, extent: &Extent) -> Result<Work> {
         targets: part.into_iter().chain([behind]).flatten().collect(),
         notes: vec![
             format!("The cards are loop devices over sparse files on {}.", cards.kind()?),
-            "Beyond mke2fs, most of burnonce's time goes into flushes. They are the order that makes a power cut harmless at any moment: what \
-             the table and the image's root get is on the card before the next thing begins, root is writable only while one file of it is \
-             replaced, and the kernel has mounted the new file system before anything points at it."
+            "burnonce makes more flushes and takes more processor time than mke2fs alone: the tables have both. The order of the flushes is \
+             what makes a power cut harmless at any moment: what the table and the image's root get is on the card before the next thing \
+             begins, root is writable only while one file of it is replaced, and the kernel has mounted the new file system before anything \
+             points at it."
+                .to_owned(),
+            "mke2fs zeroes by requests to write zeroes (WRITE_ZEROES). A loop device moves no bytes for one, it makes a hole in its file, but \
+             the kernel counts the sectors as written. An SD card has no such command (drivers/mmc/core/queue.c offers it only where the \
+             card can trim, as an eMMC can), so for one the kernel writes pages of zeroes. The bytes written are therefore what an SD card \
+             is really written; the wall-clock times on this loop device are, by the kernel's emulation, too kind to whoever zeroes much: \
+             `what guides say` and systemd-repart."
                 .to_owned(),
             "`growpart, resize2fs` works on a root that nothing has mounted: a file system that is mounted cannot grow on every kernel \
              (on this machine it is EPERM). On a node it is mounted, and its kernel writes more, through the journal."
