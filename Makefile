@@ -130,10 +130,10 @@ crash: setup ## try every power cut, and write docs/reliability.md (an hour)
 peers := cloud-guest-utils rsync $(if $(wildcard /usr/bin/systemd-repart),,systemd-repart)
 
 .PHONY: bench
-bench: setup ## burnonce beside its peers, and write docs/performance.md (ten minutes of a machine that does nothing else); BOOTS=7: nodes, too
+bench: setup ## burnonce beside its peers, and docs/performance.md (an hour and a half of an idle machine); BOOTS=0: without nodes (ten minutes)
 	$(sudo) tests/setup.sh $(peers)
 	$(MAKE) deb
-	cargo run $(elevated) --locked --package burnonce-bench --bin bench -- --boots $(or $(BOOTS),0)
+	cargo run $(elevated) --locked --package burnonce-bench --bin bench -- --boots $(or $(BOOTS),7)
 
 .PHONY: bench-quick
 bench-quick: setup ## what burnonce writes and asks of the kernel, counted: a part of make test (a minute)

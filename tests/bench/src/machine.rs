@@ -9,29 +9,36 @@ use burnonce_vm::host;
 
 use crate::cards::Cards;
 use crate::figures::Machine;
+use crate::measured::installed;
+use crate::works::Name;
 
-/// Programs that take part, and how they are asked for their version. Debian's busybox says it before anything else.
-const VERSIONS: &[(&str, &[&str])] = &[
-    ("mke2fs", &["-V"]),
-    ("sfdisk", &["--version"]),
-    ("systemd-repart", &["--version"]),
-    ("rsync", &["--version"]),
-    ("xz", &["--version"]),
-    ("find", &["--version"]),
+/// Programs that say their version, and how they are asked for it. growpart has none.
+const VERSIONS: &[(&str, &str)] = &[
+    ("mke2fs", "-V"),
+    ("sfdisk", "--version"),
+    ("systemd-repart", "--version"),
+    ("rsync", "--version"),
+    ("xz", "--version"),
+    ("find", "--version"),
+    ("debugfs", "-V"),
+    // It says it before its help.
+    ("busybox", "--help"),
+    ("qemu-system-x86_64", "--version"),
 ];
 
-/// What is known of it, before anything is measured.
+/// What is known of it, before anything is measured by these works.
 ///
 /// # Errors
 /// The kernel or a program does not say what it is asked for.
-pub fn describe(cards: &Cards, rounds: usize) -> Result<Machine> {
+pub fn describe(cards: &Cards, rounds: usize, works: &[Name]) -> Result<Machine> {
     let read = |path: &str| fs::read_to_string(path).with_context(|| format!("reading {path}"));
     let git = |arguments: &[&str]| host::run(Command::new("git").arg("-C").arg(host::project()).args(arguments));
     let changed = !git(&["status", "--porcelain", "--untracked-files=no"])?.is_empty();
     let commit = git(&["rev-parse", "--short=12", "HEAD"])?.trim().to_owned();
-    let mut versions = vec![("burnonce".to_owned(), version(&cards.packaged("usr/sbin/burnonce"), &["--version"])?)];
-    for (program, arguments) in VERSIONS {
-        versions.push(((*program).to_owned(), version(Path::new(program), arguments)?));
+    let mut versions = vec![("burnonce".to_owned(), version(&cards.packaged("usr/sbin/burnonce"), "--version")?)];
+    for (program, option) in VERSIONS.iter().filter(|(program, _)| takes_part(program, works)) {
+        let path = installed(program).with_context(|| format!("{program} is not installed"))?;
+        versions.push(((*program).to_owned(), version(&path, option)?));
     }
     Ok(Machine {
         processor: field(&read("/proc/cpuinfo")?, "model name", ':').unwrap_or("unknown").to_owned(),
@@ -47,8 +54,13 @@ pub fn describe(cards: &Cards, rounds: usize) -> Result<Machine> {
     })
 }
 
-fn version(program: &Path, arguments: &[&str]) -> Result<String> {
-    let output = Command::new(program).args(arguments).output();
+/// Whether one of these works takes the program.
+fn takes_part(program: &str, works: &[Name]) -> bool {
+    works.iter().flat_map(|work| work.programs()).any(|(name, _)| *name == program)
+}
+
+fn version(program: &Path, option: &str) -> Result<String> {
+    let output = Command::new(program).arg(option).output();
     let output = output.with_context(|| format!("asking {} for its version", program.display()))?;
     // mke2fs says it on standard error.
     let text = [output.stdout, output.stderr].concat();
@@ -57,9 +69,10 @@ fn version(program: &Path, arguments: &[&str]) -> Result<String> {
     Ok(found.with_context(|| format!("{} says {text:?} of its version", program.display()))?.to_owned())
 }
 
-/// The first word that begins with a digit.
+/// The first word that begins with a digit, or with one behind a `v`.
 fn number(line: &str) -> Option<&str> {
-    line.split_whitespace().find(|word| word.starts_with(|first: char| first.is_ascii_digit()))
+    let mut words = line.split_whitespace().map(|word| word.strip_prefix('v').unwrap_or(word));
+    words.find(|word| word.starts_with(|first: char| first.is_ascii_digit()))
 }
 
 /// What follows a key and `separator`, in lines of such.
@@ -83,6 +96,8 @@ fn load(text: &str) -> Result<f64> {
 
 #[cfg(test)]
 mod tests {
+    use clap::ValueEnum;
+
     use super::*;
 
     #[test]
@@ -96,6 +111,15 @@ mod tests {
     }
 
     #[test]
+    fn only_what_takes_part_is_asked() {
+        assert!(takes_part("sfdisk", &[Name::Convert]) && takes_part("rsync", &[Name::Convert, Name::Diff]));
+        assert!(!takes_part("rsync", &[Name::Convert]));
+        for (program, _) in VERSIONS {
+            assert!(takes_part(program, Name::value_variants()), "{program} is of no work");
+        }
+    }
+
+    #[test]
     fn a_version_begins_with_a_digit() {
         for (line, found) in [
             ("mke2fs 1.47.0 (5-Feb-2023)", "1.47.0"),
@@ -103,6 +127,8 @@ mod tests {
             ("systemd 252 (252.38-1~deb12u1)", "252"),
             ("rsync  version 3.2.7  protocol version 31", "3.2.7"),
             ("xz (XZ Utils) 5.4.1", "5.4.1"),
+            ("BusyBox v1.35.0 (Debian 1:1.35.0-4+b5) multi-call binary.", "1.35.0"),
+            ("QEMU emulator version 7.2.17 (Debian 1:7.2+dfsg-7+deb12u13)", "7.2.17"),
         ] {
             assert_eq!(number(line), Some(found));
         }

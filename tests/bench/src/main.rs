@@ -8,13 +8,16 @@ use burnonce_bench::cards::Cards;
 use burnonce_bench::extent::Extent;
 use burnonce_bench::figures::Report;
 use burnonce_bench::measured::{How, require};
-use burnonce_bench::works::{bake, convert, diff, first_boot, grow, reset, size, steady};
+use burnonce_bench::works::{self, Name, bake, convert, diff, first_boot, grow, reset, size, steady};
 use burnonce_bench::{machine, page};
 use burnonce_crash::boot;
 use burnonce_vm::host;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// burnonce and its peers on the same work
+///
+/// What was measured is written as JSON and as a page. With all works these are bench.json in cargo's target directory and
+/// docs/performance.md; with some of the works performance.json and performance.md in bench-page of the target directory.
 #[derive(Debug, Parser)]
 #[command(name = "bench", args_conflicts_with_subcommands = true)]
 struct Cli {
@@ -27,14 +30,21 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Write the page of what was measured before
-    Page(Files),
+    Page(Page),
 }
 
 #[derive(Debug, Args)]
-struct Files {
-    /// The figures, as JSON
+struct Page {
+    /// The figures, as JSON; several, each of other works, make one page
     #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
+    json: Vec<PathBuf>,
+    #[command(flatten)]
+    at: At,
+}
+
+/// Where the page is written.
+#[derive(Debug, Args)]
+struct At {
     /// The page; plots are beside it
     #[arg(long, value_name = "FILE")]
     page: Option<PathBuf>,
@@ -46,7 +56,7 @@ struct Measuring {
     #[arg(long, default_value_t = 7)]
     rounds: usize,
     /// How often each node boots, where the work is one of whole nodes; 0 leaves these works out
-    #[arg(long, value_name = "NUMBER", default_value_t = 0)]
+    #[arg(long, value_name = "NUMBER", default_value_t = 7)]
     boots: usize,
     /// The cards to convert, in GiB
     #[arg(long, value_name = "GIB", value_delimiter = ',', default_values_t = [8, 64, 256, 1024])]
@@ -63,30 +73,32 @@ struct Measuring {
     /// Where the cards are: what a flush takes is what it takes there
     #[arg(long, value_name = "DIRECTORY")]
     directory: Option<PathBuf>,
+    /// The figures, as JSON
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
     #[command(flatten)]
-    files_written: Files,
+    at: At,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Name {
-    Convert,
-    Reset,
-    Steady,
-    Diff,
-    Bake,
-    FirstBoot,
-    Grow,
-    Size,
-}
-
-impl Files {
-    fn json(&self) -> PathBuf {
-        self.json.clone().unwrap_or_else(|| host::target().join("bench.json"))
+impl At {
+    /// What does not have all works stays away from the page of the project.
+    fn path(&self, whole: bool) -> PathBuf {
+        let usual =
+            || if whole { host::project().join("docs/performance.md") } else { partial().join("performance.md") };
+        self.page.clone().unwrap_or_else(usual)
     }
 
-    fn write_page(&self, report: &Report) -> Result<()> {
-        let page = self.page.clone().unwrap_or_else(|| host::project().join("docs/performance.md"));
-        page::write(report, &page).with_context(|| format!("writing {}", page.display()))
+    fn write(&self, reports: &[Report]) -> Result<()> {
+        let page = self.path(is_whole(reports));
+        page::write(reports, &page).with_context(|| format!("writing {}", page.display()))?;
+        eprintln!("bench: the page is {}", page.display());
+        Ok(())
+    }
+}
+
+impl Page {
+    fn json(&self) -> Vec<PathBuf> {
+        if self.json.is_empty() { vec![figures()] } else { self.json.clone() }
     }
 }
 
@@ -101,37 +113,37 @@ impl Measuring {
         let wanted = all.filter(|name| self.only.is_empty() || self.only.contains(name));
         wanted.filter(|name| self.boots > 0 || !name.is_of_nodes()).collect()
     }
+
+    fn json(&self) -> PathBuf {
+        let whole = self.names() == Name::value_variants();
+        let usual = || if whole { figures() } else { partial().join("performance.json") };
+        self.json.clone().unwrap_or_else(usual)
+    }
 }
 
-impl Name {
-    /// Whether it takes emulated machines, and many minutes of them.
-    fn is_of_nodes(self) -> bool {
-        matches!(self, Self::FirstBoot | Self::Grow)
-    }
+/// The figures of a run that measured all works.
+fn figures() -> PathBuf {
+    host::target().join("bench.json")
+}
 
-    /// Programs that it takes, with their packages.
-    fn programs(self) -> &'static [(&'static str, &'static str)] {
-        match self {
-            Self::Convert => &[
-                ("sfdisk", "fdisk"),
-                ("growpart", "cloud-guest-utils"),
-                // Part of systemd on Debian 12.
-                ("systemd-repart", "systemd-repart"),
-            ],
-            Self::Steady => &[("systemd-repart", "systemd-repart")],
-            Self::Diff => &[("rsync", "rsync")],
-            Self::Bake => &[("xz", "xz-utils"), ("debugfs", "e2fsprogs")],
-            Self::Size => &[("busybox", "busybox-static"), ("systemd-repart", "systemd-repart")],
-            Self::FirstBoot | Self::Grow => &[("qemu-system-x86_64", "qemu-system-x86")],
-            Self::Reset => &[],
-        }
-    }
+/// What comes of a run that did not measure all works.
+fn partial() -> PathBuf {
+    host::target().join("bench-page")
+}
+
+/// Whether these have all works.
+fn is_whole(reports: &[Report]) -> bool {
+    let measured: Vec<&str> = reports.iter().flat_map(|report| &report.works).map(|work| work.name.as_str()).collect();
+    works::all().all(|name| measured.contains(&name))
 }
 
 fn main() -> Result<()> {
     let cli = Cli::parse();
     match cli.command {
-        Some(Command::Page(files)) => files.write_page(&read(&files.json())?),
+        Some(Command::Page(page)) => {
+            let reports = page.json().iter().map(|file| read(file)).collect::<Result<Vec<_>>>()?;
+            page.at.write(&reports)
+        }
         None => measure(&cli.measuring),
     }
 }
@@ -155,10 +167,13 @@ fn measure(measuring: &Measuring) -> Result<()> {
     let directory = measuring.directory.clone().unwrap_or_else(|| host::target().join("bench"));
     boot::own_namespace()?;
     let cards = Cards::begin(&directory)?;
-    let machine = machine::describe(&cards, extent.rounds)?;
+    let machine = machine::describe(&cards, extent.rounds, &names)?;
     let mut report = Report { machine, works: Vec::new() };
+    let json = measuring.json();
+    let beside = json.parent().unwrap_or(Path::new("."));
+    fs::create_dir_all(beside).with_context(|| format!("making {}", beside.display()))?;
     for name in names {
-        report.works.extend(match name {
+        let works = match name {
             Name::Convert => vec![convert::work(&cards, &extent)?],
             Name::Reset => vec![reset::work(&cards, &extent)?],
             Name::Steady => vec![steady::work(&cards, &extent)?],
@@ -167,16 +182,23 @@ fn measure(measuring: &Measuring) -> Result<()> {
             Name::FirstBoot => first_boot::works(&extent)?,
             Name::Grow => vec![grow::work(&extent)?],
             Name::Size => size::works(&cards)?,
-        });
+        };
+        // By their names they are known to be all of them, and have their place on the page.
+        ensure!(
+            works.iter().map(|work| work.name.as_str()).eq(name.works().iter().copied()),
+            "{name:?} has other works"
+        );
+        report.works.extend(works);
         // What was measured so far is not lost with what fails after it.
-        fs::write(measuring.files_written.json(), serde_json::to_string_pretty(&report)?)
-            .with_context(|| format!("writing {}", measuring.files_written.json().display()))?;
+        fs::write(&json, serde_json::to_string_pretty(&report)?)
+            .with_context(|| format!("writing {}", json.display()))?;
     }
     for target in report.works.iter().flat_map(|work| &work.targets) {
         let met = if target.met { "reached" } else { "not reached" };
         eprintln!("bench: {met}: {}: {}, wanted {}", target.what, target.reached, target.wanted);
     }
-    measuring.files_written.write_page(&report)
+    eprintln!("bench: the figures are {}", json.display());
+    measuring.at.write(&[report])
 }
 
 #[cfg(test)]
@@ -192,15 +214,29 @@ mod tests {
             (extent.cards.as_slice(), extent.files.as_slice()),
             (&[8, 64, 256, 1024][..], &[10, 10_000, 500_000][..])
         );
+        assert_eq!((extent.boots, cli.measuring.names().as_slice()), (7, Name::value_variants()));
+    }
+
+    #[test]
+    fn no_node_boots_where_none_is_asked_for() {
+        let cli = Cli::parse_from(["bench", "--boots", "0"]);
         let works = [Name::Convert, Name::Reset, Name::Steady, Name::Diff, Name::Bake, Name::Size];
         assert_eq!(cli.measuring.names(), works);
     }
 
     #[test]
-    fn nodes_boot_where_they_are_asked_for() {
-        let cli = Cli::parse_from(["bench", "--boots", "3"]);
-        assert_eq!(cli.measuring.extent().boots, 3);
-        assert_eq!(cli.measuring.names(), Name::value_variants());
+    fn a_run_of_some_works_leaves_page_and_figures_of_all_alone() {
+        let json = |arguments: &[&str]| Cli::parse_from([&["bench"], arguments].concat()).measuring.json();
+        assert_eq!(json(&[]), figures());
+        assert_eq!(json(&["--rounds", "3"]), figures());
+        for some in [&["--boots", "0"][..], &["--only", "convert"]] {
+            assert_eq!(json(some), partial().join("performance.json"));
+        }
+        assert_eq!(json(&["--only", "convert", "--json", "a.json"]), Path::new("a.json"));
+        let at = At { page: None };
+        assert_eq!(at.path(true), host::project().join("docs/performance.md"));
+        assert_eq!(at.path(false), partial().join("performance.md"));
+        assert_eq!(At { page: Some("b.md".into()) }.path(false), Path::new("b.md"));
     }
 
     #[test]
@@ -213,8 +249,11 @@ mod tests {
     #[test]
     fn a_page_is_written_of_what_was_measured_before() {
         let cli = Cli::parse_from(["bench", "page", "--json", "a.json", "--page", "b.md"]);
-        let Some(Command::Page(files)) = cli.command else { panic!("{cli:?}") };
-        assert_eq!((files.json(), files.page), (PathBuf::from("a.json"), Some(PathBuf::from("b.md"))));
+        let Some(Command::Page(page)) = cli.command else { panic!("{cli:?}") };
+        assert_eq!((page.json(), page.at.page), (vec![PathBuf::from("a.json")], Some(PathBuf::from("b.md"))));
+        let cli = Cli::parse_from(["bench", "page", "--json", "a.json", "--json", "b.json"]);
+        let Some(Command::Page(page)) = cli.command else { panic!("{cli:?}") };
+        assert_eq!(page.json(), [PathBuf::from("a.json"), PathBuf::from("b.json")]);
         assert!(Cli::try_parse_from(["bench", "--rounds", "2", "page"]).is_err());
     }
 }

@@ -79,6 +79,8 @@ fn peak(text: &str) -> Result<u64> {
 #[derive(Clone, Debug)]
 pub struct Task {
     words: Vec<OsString>,
+    /// Names and values, beside those that every command has.
+    environment: Vec<(String, OsString)>,
     /// The tree that it runs in.
     root: PathBuf,
 }
@@ -86,7 +88,7 @@ pub struct Task {
 impl Task {
     /// A command of this machine, in its words.
     pub fn new<S: Into<OsString>>(words: impl IntoIterator<Item = S>) -> Self {
-        Self { words: words.into_iter().map(Into::into).collect(), root: "/".into() }
+        Self { words: words.into_iter().map(Into::into).collect(), environment: Vec::new(), root: "/".into() }
     }
 
     /// Lines of a shell, which ends at the first one that fails; `$1` and so on are the arguments.
@@ -100,6 +102,13 @@ impl Task {
         Self { root: root.to_owned(), ..self }
     }
 
+    /// The same command with a variable in its environment: to start env(1) for that would be charged to it.
+    #[must_use]
+    pub fn with_env(mut self, name: &str, value: impl Into<OsString>) -> Self {
+        self.environment.push((name.to_owned(), value.into()));
+        self
+    }
+
     fn command(&self, how: How) -> Command {
         let words: Vec<OsString> = how.prefix().iter().map(Into::into).chain(self.words.iter().cloned()).collect();
         let mut command = Command::new(&words[0]);
@@ -109,6 +118,7 @@ impl Task {
             .env_clear()
             .env("LC_ALL", "C")
             .env("PATH", DIRECTORIES.join(":"))
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null());
         if self.root != Path::new("/") {
             burnonce::sys::start_inside(&mut command, self.root.clone(), Vec::new());
@@ -336,6 +346,9 @@ mod tests {
         let traced = task.command(How::Traced);
         assert_eq!(traced.get_program(), "strace");
         assert_eq!(traced.get_args().skip(5).collect::<Vec<_>>(), ["mke2fs", "-q"]);
+        let set = task.clone().with_env("MKE2FS_CONFIG", "some").command(How::Plain);
+        assert_eq!(set.get_program(), "mke2fs");
+        assert!(set.get_envs().any(|(name, value)| name == "MKE2FS_CONFIG" && value == Some("some".as_ref())));
         assert_eq!(task.inside(Path::new("/run/node")).counted(), Path::new("/run/node/run/bench-counted"));
     }
 }

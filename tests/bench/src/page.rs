@@ -14,6 +14,7 @@ use crate::plot::{alternative, capital, svg};
 use crate::quantity::{Unit, show_ratio};
 use crate::statistics::{beside_burnonce, measures, programs, result};
 use crate::table::{Align, table};
+use crate::works;
 
 /// The directory of the plots, beside the page.
 const PLOTS: &str = "performance";
@@ -21,34 +22,42 @@ const PLOTS: &str = "performance";
 /// What was not measured.
 const MISSING: &str = "—";
 
-/// Writes the page, and its plots as `performance/NAME.svg` beside it; each is whole or as it was before. Plots there that the page
-/// does not show are removed.
+/// Writes the page of one run, or of several that measured different works, and its plots as `performance/NAME.svg` beside it; each is
+/// whole or as it was before. Plots there that the page does not show are removed.
 ///
 /// # Errors
 ///
 /// When two works have one name, or a work one that is no file name; when a file cannot be written or removed.
-pub fn write(report: &Report, page: &Path) -> Result<()> {
+pub fn write(reports: &[Report], page: &Path) -> Result<()> {
     let beside = page.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let directory = beside.join(PLOTS);
-    let plots = plots(report)?;
+    let plots = plots(reports)?;
     fs::create_dir_all(&directory).with_context(|| format!("making {}", directory.display()))?;
     for (name, text) in &plots {
         replace(&directory.join(name), text)?;
     }
-    replace(page, &markdown(report))?;
+    replace(page, &markdown(reports))?;
     let shown: BTreeSet<&str> = plots.iter().map(|(name, _)| name.as_str()).collect();
     remove_others(&directory, &shown)
 }
 
 /// File names and texts of the plots.
-fn plots(report: &Report) -> Result<Vec<(String, String)>> {
+fn plots(reports: &[Report]) -> Result<Vec<(String, String)>> {
+    let works = in_order(reports);
     let mut names = BTreeSet::new();
-    for Work { name, .. } in &report.works {
+    for Work { name, .. } in &works {
         let plain = |letter: char| letter.is_ascii_alphanumeric() || letter == '-' || letter == '_';
         ensure!(!name.is_empty() && name.chars().all(plain), "the work `{name}` has a name that is no word");
         ensure!(names.insert(name), "two works have the name `{name}`");
     }
-    Ok(report.works.iter().filter_map(|work| Some((format!("{}.svg", work.name), svg(work)?))).collect())
+    Ok(works.iter().filter_map(|work| Some((format!("{}.svg", work.name), svg(work)?))).collect())
+}
+
+/// The works of all runs as the page has them, one after the other.
+fn in_order(reports: &[Report]) -> Vec<&Work> {
+    let mut works: Vec<&Work> = reports.iter().flat_map(|report| &report.works).collect();
+    works.sort_by_key(|work| works::place(&work.name));
+    works
 }
 
 /// Writes a file under another name and renames it.
@@ -80,15 +89,16 @@ fn remove_others(directory: &Path, shown: &BTreeSet<&str>) -> Result<()> {
 }
 
 /// The page.
-pub fn markdown(report: &Report) -> String {
-    let mut parts = vec![head(report), machine(&report.machine), targets(&report.works)];
-    parts.extend(report.works.iter().map(work));
+pub fn markdown(reports: &[Report]) -> String {
+    let works = in_order(reports);
+    let mut parts = vec![head(reports, &works), machines(reports), targets(&works)];
+    parts.extend(works.into_iter().map(work));
     parts.join("\n")
 }
 
-fn head(report: &Report) -> String {
-    let rounds = rounds(report.machine.rounds);
-    let seen: BTreeSet<Measure> = report.works.iter().flat_map(measures).collect();
+fn head(reports: &[Report], works: &[&Work]) -> String {
+    let rounds = rounds(reports.first().map_or(0, |report| report.machine.rounds));
+    let seen: BTreeSet<Measure> = works.iter().copied().flat_map(measures).collect();
     let meanings: String =
         seen.iter().map(|measure| format!("* **{}**: {}\n", measure.title(), measure.meaning())).collect();
     let meanings = if meanings.is_empty() { meanings } else { format!("\nWhat is measured:\n\n{meanings}") };
@@ -98,9 +108,9 @@ fn head(report: &Report) -> String {
 
 *This page is written by `make bench`, which does what it says here. Do not edit it; the text is in `tests/bench/src/page.rs`.*
 
-`make bench` repeats all of it and writes this page anew. All programs did the same work in one run and took turns, so that whatever
-else the machine did met all of them. A figure is the median of {rounds}, or of as many as its table says; where they differ, the
-least and the greatest are in brackets behind it. **31×** behind a figure of another program says that its median is 31 times
+`make bench` repeats all of it and writes this page anew. Programs that are beside each other did the same work in one run and took turns,
+so that whatever else the machine did met all of them. A figure is the median of {rounds}, or of as many as its table says; where they
+differ, the least and the greatest are in brackets behind it. **31×** behind a figure of another program says that its median is 31 times
 that of burnonce; where burnonce's is 0 there is no such ratio. Look at the ratios: absolute times belong to the machine below, and yours
 will have others. Less is better, everywhere. A dash says that something was not measured.
 
@@ -116,10 +126,37 @@ fn rounds(count: usize) -> String {
     if count == 1 { "one round".to_owned() } else { format!("{count} rounds") }
 }
 
-fn machine(machine: &Machine) -> String {
-    let Machine { processor, cores, memory, kernel, system, date, commit, rounds: _, load, versions } = machine;
+/// The machine, by its facts: what differs between runs has a row for each of them, with the works that it holds for.
+fn machines(reports: &[Report]) -> String {
+    let all: Vec<_> = reports.iter().map(|report| facts(&report.machine)).collect();
+    let mut rows = Vec::new();
+    for (number, (name, value)) in all.first().into_iter().flatten().enumerate() {
+        if all.iter().all(|facts| facts[number].1 == *value) {
+            rows.push(vec![(*name).to_owned(), value.clone()]);
+            continue;
+        }
+        for (facts, report) in all.iter().zip(reports) {
+            let titles: Vec<&str> = report.works.iter().map(|work| work.title.as_str()).collect();
+            rows.push(vec![(*name).to_owned(), format!("{} ({})", facts[number].1, titles.join(", "))]);
+        }
+    }
+    let facts = table(&[("machine", Align::Left), ("", Align::Left)], &rows);
+    let mut rows: Vec<Vec<String>> = Vec::new();
+    for (name, version) in reports.iter().flat_map(|report| &report.machine.versions) {
+        let row = vec![name.clone(), version.clone()];
+        if !rows.contains(&row) {
+            rows.push(row);
+        }
+    }
+    let versions = table(&[("program", Align::Left), ("version", Align::Left)], &rows);
+    format!("## The machine and the programs\n\n{facts}\n{versions}")
+}
+
+/// What is known of a machine and a run, with the name of each fact; always the same names.
+fn facts(machine: &Machine) -> Vec<(&'static str, String)> {
+    let Machine { processor, cores, memory, kernel, system, date, commit, rounds: _, load, versions: _ } = machine;
     let cores = if *cores == 1 { "one core".to_owned() } else { format!("{cores} cores") };
-    let facts = [
+    vec![
         ("processor", format!("{processor}, {cores}")),
         ("memory", Unit::Bytes.show(*memory as f64)),
         ("system", system.clone()),
@@ -127,17 +164,11 @@ fn machine(machine: &Machine) -> String {
         ("load before the first round", format!("{load:.2} (mean of one minute)")),
         ("day", date.clone()),
         ("commit", commit.clone()),
-    ];
-    let facts: Vec<Vec<String>> = facts.into_iter().map(|(name, value)| vec![name.to_owned(), value]).collect();
-    let versions: Vec<Vec<String>> =
-        versions.iter().map(|(name, version)| vec![name.clone(), version.clone()]).collect();
-    let facts = table(&[("machine", Align::Left), ("", Align::Left)], &facts);
-    let versions = table(&[("program", Align::Left), ("version", Align::Left)], &versions);
-    format!("## The machine and the programs\n\n{facts}\n{versions}")
+    ]
 }
 
 /// What was to be reached, of all works.
-fn targets(works: &[Work]) -> String {
+fn targets(works: &[&Work]) -> String {
     let all = || works.iter().flat_map(|work| &work.targets);
     let (count, met) = (all().count(), all().filter(|target| target.met).count());
     let heading = "## What was to be reached, and what was\n\n";

@@ -2,8 +2,8 @@ use super::*;
 use crate::figures::Measure::{Wall, Written};
 use crate::sample::{case, convert, report, reset, run, steady, target, work};
 
-fn sample() -> Report {
-    report(vec![convert(), steady()])
+fn sample() -> [Report; 1] {
+    [report(vec![convert(), steady()])]
 }
 
 #[test]
@@ -28,7 +28,7 @@ fn page_and_plots_are_written_and_earlier_plots_go() {
     assert_eq!(names(directory.path()), ["page.md", PLOTS]);
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode();
     assert_eq!(mode(&page), mode(&plots.join("kept.txt")), "as readable as any other file");
-    write(&report(vec![reset()]), &page).unwrap();
+    write(&[report(vec![reset()])], &page).unwrap();
     assert_eq!(names(&plots), ["kept.txt", "reset.svg"]);
 }
 
@@ -48,7 +48,7 @@ fn names_that_are_no_file_names_are_refused_before_anything_is_written() {
         (&["twice", "twice"], "two works have the name `twice`"),
     ] {
         let works = names.iter().map(|name| work(name, vec![])).collect();
-        let error = write(&report(works), &directory.path().join("page.md")).unwrap_err();
+        let error = write(&[report(works)], &directory.path().join("page.md")).unwrap_err();
         assert_eq!(error.to_string(), expected);
     }
     assert!(names(directory.path()).is_empty());
@@ -56,10 +56,10 @@ fn names_that_are_no_file_names_are_refused_before_anything_is_written() {
 
 #[test]
 fn every_plot_of_the_page_is_one_that_is_written() {
-    let report = report(vec![convert(), reset(), steady(), work("empty", vec![])]);
-    let text = markdown(&report);
+    let reports = [report(vec![convert(), reset(), steady(), work("empty", vec![])])];
+    let text = markdown(&reports);
     let shown = text.match_indices("](performance/").count();
-    let plots = plots(&report).unwrap();
+    let plots = plots(&reports).unwrap();
     assert_eq!(shown, plots.len());
     for (name, _) in plots {
         assert!(text.contains(&format!("](performance/{name})")), "{name}");
@@ -113,8 +113,38 @@ fn the_targets_that_are_met_are_counted() {
         (&[true, false, false], "Met: 1 of 3 targets."),
     ] {
         let targets = outcomes.iter().map(|met| target("this", "that", "it", *met)).collect();
-        let text_of_all = super::targets(&[Work { targets, ..work("w", vec![]) }]);
+        let text_of_all = super::targets(&[&Work { targets, ..work("w", vec![]) }]);
         assert!(text_of_all.contains(text), "{text_of_all}");
         assert_eq!(text_of_all.matches("**missed**").count(), outcomes.iter().filter(|met| !**met).count());
     }
+}
+
+#[test]
+fn runs_that_are_put_together_have_a_row_for_each_where_they_differ() {
+    let one = report(vec![convert(), steady()]);
+    let mut other = report(vec![reset()]);
+    other.machine.commit = "4567def".to_owned();
+    other.machine.versions.push(("rsync".to_owned(), "3.2.7".to_owned()));
+    let text = markdown(&[one, other]);
+    let commits: Vec<&str> = text.lines().filter(|line| line.starts_with("| commit")).collect();
+    let [first, second] = commits[..] else { panic!("{text}") };
+    assert!(first.contains("| 0123abc (Converting a card, A boot with nothing to do) "), "{first}");
+    assert!(second.contains("| 4567def (A reset) "), "{second}");
+    assert_eq!(text.matches("| kernel ").count(), 1, "{text}");
+    let (_, versions) = text.split_once("| program ").unwrap();
+    let (versions, _) = versions.split_once("\n\n").unwrap();
+    let programs: Vec<&str> = versions.lines().skip(2).filter_map(|line| line.split_whitespace().nth(1)).collect();
+    assert_eq!(programs, ["burnonce", "systemd-repart", "rsync"]);
+    // The order is that of the works, not of the runs.
+    let at = |title: &str| text.find(&format!("\n## {title}\n")).unwrap();
+    assert!(at("Converting a card") < at("A reset") && at("A reset") < at("A boot with nothing to do"));
+}
+
+#[test]
+fn a_work_that_two_runs_measured_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let reports = [report(vec![convert()]), report(vec![steady(), convert()])];
+    let error = write(&reports, &directory.path().join("page.md")).unwrap_err();
+    assert_eq!(error.to_string(), "two works have the name `convert`");
+    assert!(names(directory.path()).is_empty());
 }

@@ -1,9 +1,9 @@
 //! What has to be on a card, and in its initramfs.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use burnonce_vm::Recipe;
 
 use crate::cards::{Cards, libraries};
@@ -35,6 +35,7 @@ pub fn works(cards: &Cards) -> Result<Vec<Work>> {
             "burnonce's program has `bake` and `inspect` in it, with the code that unpacks and packs images; the guard is the part that an \
              initramfs gets."
                 .to_owned(),
+            "systemd-repart cannot run without the library, which the other programs of systemd need, too.".to_owned(),
         ],
     };
     let initramfs = Work {
@@ -64,25 +65,28 @@ fn length(path: &Path) -> Result<u64> {
     Ok(fs::metadata(path).with_context(|| format!("looking at {}", path.display()))?.len())
 }
 
-/// A program of this machine, and of what Debian's packages of such a program bring along its own libraries.
-fn program(name: &str, own_libraries: &str) -> Result<u64> {
-    let path = installed(name).with_context(|| format!("{name} is not installed"))?;
-    let mut bytes = length(&path)?;
-    for library in libraries(&path)? {
-        if !own_libraries.is_empty() && library.to_string_lossy().contains(own_libraries) {
-            bytes += length(&library)?;
-        }
-    }
-    Ok(bytes)
+/// A program of this machine.
+fn program(name: &str) -> Result<PathBuf> {
+    installed(name).with_context(|| format!("{name} is not installed"))
+}
+
+/// The libraries that systemd has for its own programs, of those that `program` needs: bytes of them all.
+fn library_of_systemd(program: &Path) -> Result<u64> {
+    let all = libraries(program)?;
+    let own: Vec<&PathBuf> = all.iter().filter(|library| library.to_string_lossy().contains("/systemd/")).collect();
+    ensure!(!own.is_empty(), "{} needs no library of systemd's own", program.display());
+    own.into_iter().map(|library| length(library)).sum()
 }
 
 /// The programs, stripped as they are installed.
 fn programs(cards: &Cards) -> Result<Case> {
+    let repart = program("systemd-repart")?;
     let runs = vec![
         sized("burnonce", length(&cards.packaged("usr/sbin/burnonce"))?),
         sized("burnonce's guard", length(&cards.packaged("usr/lib/burnonce/guard"))?),
-        sized("busybox", program("busybox", "")?),
-        sized("systemd-repart and its own library", program("systemd-repart", "/systemd/")?),
+        sized("busybox", length(&program("busybox")?)?),
+        sized("systemd-repart", length(&repart)?),
+        sized("the library that systemd's programs share", library_of_systemd(&repart)?),
     ];
     Ok(Case { label: "program".to_owned(), size: 1.0, runs })
 }
@@ -90,6 +94,7 @@ fn programs(cards: &Cards) -> Result<Case> {
 /// What the initramfs of a Debian image grows by, where the package is installed: packed, as it is on the card.
 fn initramfs() -> Result<Case> {
     let (before, after) = Recipe::stock().make()?.initramfs_sizes()?;
-    let runs = vec![sized("burnonce", after.saturating_sub(before)), sized("the initramfs without it", before)];
+    ensure!(after > before, "the initramfs has {after} bytes with burnonce, and {before} without");
+    let runs = vec![sized("burnonce", after - before), sized("the initramfs without it", before)];
     Ok(Case { label: "initramfs, packed".to_owned(), size: 1.0, runs })
 }

@@ -11,7 +11,7 @@ use crate::extent::Extent;
 use crate::figures::{Case, Sample, Work};
 use crate::measured::{How, Meter, Task};
 use crate::target;
-use crate::works::convert::{agent, repart_task};
+use crate::works::convert::{SEES_ITS_CARD, agent, repart_task};
 
 /// What is done, for the page.
 const ABOUT: &str = "A boot in which everything is as it is to be. `burnonce` is the guard in the initramfs and `burnonce converge`, one after \
@@ -43,6 +43,7 @@ pub fn work(cards: &Cards, extent: &Extent) -> Result<Work> {
              them from the card, and how long they are is below, with the sizes."
                 .to_owned(),
             "What mounting the upper writes, which overlayroot does between guard and agent, is not burnonce's, and not counted.".to_owned(),
+            SEES_ITS_CARD.to_owned(),
         ],
     })
 }
