@@ -158,7 +158,7 @@ sanitize: setup ## the tests of what is unsafe, under valgrind and (with a night
 lint: ## formatting, clippy, shell scripts
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
-	shellcheck share/overlayroot.local.conf $(shell find initramfs systemd/system-shutdown -type f) debian/burnonce.p* debian/cross.sh .ci/run $(wildcard tests/*.sh tests/vm/*.sh)
+	shellcheck share/overlayroot.local.conf $(shell find initramfs systemd/system-shutdown -type f -not -name '*.conf') debian/burnonce.p* debian/cross.sh .ci/run $(wildcard tests/*.sh tests/vm/*.sh)
 
 .PHONY: check-macos
 check-macos: ## compile bake and inspect for macOS, without linking
