@@ -39,7 +39,7 @@ impl Generator {
     }
 
     /// Whether it is [`Generator::InitramfsTools`].
-    pub(crate) fn is_initramfs_tools(&self) -> bool {
+    pub fn is_initramfs_tools(&self) -> bool {
         *self == Generator::InitramfsTools
     }
 

@@ -387,6 +387,21 @@ losetup -d $upper
     }
 }
 
+/// One that is not would end a boot: `203/EXEC` is a failure of the unit that runs it.
+#[test]
+fn every_script_of_an_initramfs_can_be_run() {
+    use std::os::unix::fs::PermissionsExt;
+    for directory in ["hooks", "scripts/local-bottom", "scripts/init-bottom", "dracut/70burnonce"] {
+        let directory = format!("{}/initramfs/{directory}", env!("CARGO_MANIFEST_DIR"));
+        for entry in fs::read_dir(directory).unwrap() {
+            let path = entry.unwrap().path();
+            let is_script = fs::read(&path).unwrap().starts_with(b"#!");
+            let mode = fs::metadata(&path).unwrap().permissions().mode();
+            assert_eq!(mode & 0o111 != 0, is_script, "{}", path.display());
+        }
+    }
+}
+
 #[test]
 fn the_package_has_the_version_of_the_program() {
     let changelog = include_str!("../debian/changelog");
