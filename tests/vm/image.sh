@@ -206,9 +206,9 @@ switch_tools() {
     [ "$switch" != none ] || return 0
     mv "$work/testbed/tools" "$work/root/tools"
     "$here/root.sh" dracut "$work/root"
-    in_root sh -c 'apt-get --yes --no-download install /tools/dracut_*.deb /tools/dracut-core_*.deb'
+    in_root sh -c 'apt-get --yes install /tools/dracut_*.deb /tools/dracut-core_*.deb'
     if [ "$switch" = back ]; then
-        in_root sh -c 'apt-get --yes --no-download install /tools/initramfs-tools_*.deb /tools/overlayroot_*.deb'
+        in_root sh -c 'apt-get --yes install /tools/initramfs-tools_*.deb /tools/overlayroot_*.deb'
     fi
     rm -r "$work/root/tools"
     # And what is there of burnonce is upgraded after that.
