@@ -134,6 +134,7 @@ pub fn native<'a>(image: &'a Image, gpt: &'a Image) -> Vec<Maker<'a>> {
         ("conversion", Box::new(|name| native::conversion(name, image))),
         ("conversion-gpt", Box::new(|name| native::conversion(name, gpt))),
         ("conversion-again", Box::new(|name| native::conversion_again(name, image))),
+        ("conversion-again-gpt", Box::new(|name| native::conversion_again(name, gpt))),
         ("reset", Box::new(|name| native::reset(name, image))),
         ("undo", Box::new(|name| native::undo(name, image))),
         ("reclaim", Box::new(|name| native::reclaim(name, image))),
