@@ -391,7 +391,9 @@ losetup -d $upper
 #[test]
 fn every_script_of_an_initramfs_can_be_run() {
     use std::os::unix::fs::PermissionsExt;
-    for directory in ["hooks", "scripts/local-bottom", "scripts/init-bottom", "dracut/70burnonce"] {
+    for directory in
+        ["hooks", "scripts/local-premount", "scripts/local-bottom", "scripts/init-bottom", "dracut/70burnonce"]
+    {
         let directory = format!("{}/initramfs/{directory}", env!("CARGO_MANIFEST_DIR"));
         for entry in fs::read_dir(directory).unwrap() {
             let path = entry.unwrap().path();

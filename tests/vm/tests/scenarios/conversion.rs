@@ -18,14 +18,9 @@ fn first_boot_to_overlay() {
 fn dracut() {
     scenario("dracut", |bed| {
         let mut node = first_boot(bed, &Recipe::stock().dracut().make()?)?;
-        // A check of root, which systemd has in the initramfs, would write its time there.
-        let superblock = |card: &Card| {
-            let at = card.partition(2)?.offset() + 1024;
-            card.read(at..at + 1024)
-        };
-        let before = superblock(&node.card)?;
+        let before = node.card.digest(2, &[])?;
         runs_on_memory(&mut node)?;
-        ensure!(superblock(&node.card)? == before, "the superblock of the sealed image was written");
+        ensure!(node.card.digest(2, &[])? == before, "the sealed image was written");
         Ok(())
     });
 }
@@ -87,7 +82,8 @@ impl Untouched {
             let content = if metadata.is_file() { Some(std::fs::read(dir.join(&path))?) } else { None };
             state.insert(path, content);
         }
-        Ok(Self { table: card.first_sector()?, boot: card.boot_digest()?, root: card.root_digest()?, state })
+        // The superblock, too: a check of root would write its time there, and the image's fstab asks for one.
+        Ok(Self { table: card.first_sector()?, boot: card.boot_digest()?, root: card.digest(2, &[])?, state })
     }
 }
 
