@@ -19,6 +19,9 @@ pub struct Observation {
     pub lower: Place,
     /// The disk of the lower; `None` where the lower is not on a partition.
     pub disk: Option<Disk>,
+    /// What is mounted on `/usr`, where that is a file system of its own; not looked for on an overlay.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usr: Option<String>,
     /// overlayroot's configuration on the lower.
     pub configuration: Configuration,
     /// How the overlay gets into a boot.
@@ -181,10 +184,10 @@ pub struct Overlayroot {
     /// Why the upper cannot be used in this boot, and in a second line what to do: as the guard or the configuration says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// What makes the overlay is installed, so that the next initramfs has it ([`Generator::script`]).
+    /// What makes the overlay is installed, so that the next initramfs has it ([`Generator::script`]); not looked for on an overlay.
     #[serde(default)]
     pub installed: bool,
-    /// `update-initramfs` is there to rebuild the initramfs.
+    /// `update-initramfs` is there to rebuild the initramfs; not looked for on an overlay.
     #[serde(default)]
     pub rebuildable: bool,
 }

@@ -43,15 +43,18 @@ pub fn observe(root: &Path, config: &Config) -> Result<Observation> {
     if let (Some(disk), None, Configuration::Complete(_)) = (&mut disk, upper, &configuration) {
         disk.begun = begun(root, disk, config);
     }
-    // On an overlay nothing is installed into the image; a boot with nothing to do is to be short.
-    let packages = if matches!(mode, Root::Plain { .. }) { packages::waiting(root)? } else { Vec::new() };
+    // A boot with nothing to do is to be short, and on an overlay nothing is installed into the image.
+    let plain = matches!(mode, Root::Plain { .. });
+    let packages = if plain { packages::waiting(root)? } else { Vec::new() };
+    let usr = mounts::at(&mounts, "/usr").filter(|_| plain).map(|mount| mount.source.clone());
     Ok(Observation {
         cmdline: cmdline(&read(&root.join("proc/cmdline"))?),
         root: mode,
         lower,
         disk,
+        usr,
         configuration,
-        overlayroot: overlayroot(root),
+        overlayroot: overlayroot(root, plain),
         twins,
         packages,
     })
@@ -255,8 +258,10 @@ pub(crate) fn configuration(tree: &Path, conf: &Path) -> Result<Configuration> {
     Ok(found)
 }
 
-fn overlayroot(root: &Path) -> Overlayroot {
-    let tool = fs::read_to_string(root.join("usr/sbin/update-initramfs"));
+/// How the overlay gets into a boot. What the next initramfs is made by is looked for on a `plain` root alone, where one may have to be
+/// made: a boot with nothing to do is to be short.
+fn overlayroot(root: &Path, plain: bool) -> Overlayroot {
+    let tool = if plain { fs::read_to_string(root.join("usr/sbin/update-initramfs")).ok() } else { None };
     let installed = tool.as_ref().map_or(Generator::None, |text| Generator::of_update_initramfs(text));
     let booted = [Generator::InitramfsTools, Generator::Dracut].into_iter().find(|one| root.join(one.log()).exists());
     let generator = booted.unwrap_or(installed);
@@ -277,8 +282,8 @@ fn overlayroot(root: &Path) -> Overlayroot {
         log,
         guard: guard.as_ref().map(|report| report.verdict),
         reason: reason.or_else(|| problem.map(|Problem { why, remedy }| format!("{why}\n{remedy}"))),
-        installed: root.join(installed.script()).exists(),
-        rebuildable: tool.is_ok(),
+        installed: plain && root.join(installed.script()).exists(),
+        rebuildable: tool.is_some(),
     }
 }
 

@@ -305,6 +305,9 @@ fn convert(seen: &Observation, config: &Config, fs_type: &str, counts: &Counts) 
     if uuid.is_empty() {
         return Err(Refusal::RootUnreadable { device: lower.clone() });
     }
+    if let Some(device) = &seen.usr {
+        return Err(Refusal::SeparateUsr { device: device.clone() });
+    }
     let Some(disk) = &seen.disk else { return Err(Refusal::NoDevice { source: lower.clone() }) };
     if disk.read_only {
         return Err(Refusal::ReadOnlyDisk { disk: disk.name.clone() });

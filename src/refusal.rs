@@ -28,6 +28,8 @@ pub enum Refusal {
     RootFilesystem { device: String, fs_type: String },
     /// Root is ext4 by the mount table, but its superblock is not sound.
     RootUnreadable { device: String },
+    /// `/usr` is a file system of its own, into which an overlay over root does not reach.
+    SeparateUsr { device: String },
     /// overlayroot is configured by somebody else.
     ForeignConfiguration { line: String },
     /// `overlayroot=` on the kernel command line, which overrides every file.
@@ -98,6 +100,11 @@ impl fmt::Display for Refusal {
                 f,
                 "the superblock of root on /dev/{device} is damaged or changes all the time, so that it cannot be told which image this is. \
                  Restart; if this stays, burn the card anew"
+            ),
+            Refusal::SeparateUsr { device } => write!(
+                f,
+                "/usr is a file system of its own ({device}): an overlay over root does not reach into it, and a node boots from it. \
+                 Use an image that has /usr in its root"
             ),
             Refusal::ForeignConfiguration { line } => write!(
                 f,

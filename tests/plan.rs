@@ -151,6 +151,7 @@ tags! { kind, KINDS of Refusal:
     OtherOverlay "other-overlay",
     RootFilesystem "root-filesystem",
     RootUnreadable "root-unreadable",
+    SeparateUsr "separate-usr",
     ForeignConfiguration "foreign-configuration",
     KernelWord "kernel-word",
     ReadOnlyDisk "read-only-disk",

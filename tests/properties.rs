@@ -285,8 +285,9 @@ fn any_observation() -> impl Strategy<Value = Observation> {
     );
     let disk = (option::weighted(0.95, any_disk()), prop::bool::weighted(0.9));
     let packages = vec(text(), 0..2);
-    (cmdline, root, lower, disk, configuration, overlayroot, packages).prop_map(
-        |(cmdline, root, mut lower, (disk, on_it), configuration, overlayroot, packages)| {
+    let usr = option::weighted(0.1, text());
+    (cmdline, root, lower, disk, usr, configuration, overlayroot, packages).prop_map(
+        |(cmdline, root, mut lower, (disk, on_it), usr, configuration, overlayroot, packages)| {
             let table = disk.as_ref().and_then(|d| d.table.as_ref().ok());
             if let (Place::Partition { number, .. }, true, Some(first)) =
                 (&mut lower, on_it, table.and_then(|t| t.partitions.first()))
@@ -294,7 +295,7 @@ fn any_observation() -> impl Strategy<Value = Observation> {
                 *number = first.number;
             }
             let twins = vec!["sda".to_owned()];
-            Observation { cmdline, root, lower, disk, configuration, overlayroot, twins, packages }
+            Observation { cmdline, root, lower, disk, usr, configuration, overlayroot, twins, packages }
         },
     )
 }

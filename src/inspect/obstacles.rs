@@ -206,6 +206,12 @@ fn fstab(image: &Inspection, mount: &Mount) -> Option<Obstacle> {
             format!("`{source}` in /etc/fstab is what the upper will be called: it would be mounted on {directory}");
         return Some(obstacle(what, out));
     }
+    if directory == "/usr" {
+        let what = format!(
+            "`{source}` in /etc/fstab has /usr on a file system of its own, into which an overlay over root does not reach"
+        );
+        return Some(obstacle(what, "use an image that has /usr in its root"));
+    }
     if mount.target != Target::Nothing {
         return None;
     }

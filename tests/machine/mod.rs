@@ -159,7 +159,8 @@ pub fn unconverted((disk, number): (Disk, u32), rw: bool, sealed: bool) -> Obser
     };
     let root = Root::Plain { fs_type: "ext4".to_owned(), writable: false };
     let (configuration, twins) = (Configuration::Absent, Vec::new());
-    Observation { cmdline, root, lower, disk: Some(disk), configuration, overlayroot, twins, packages: Vec::new() }
+    let (disk, packages) = (Some(disk), Vec::new());
+    Observation { cmdline, root, lower, disk, usr: None, configuration, overlayroot, twins, packages }
 }
 
 /// The same node at work on its upper, which is one of the partitions beside root, on a card that may be larger than the one it was made

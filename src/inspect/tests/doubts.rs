@@ -109,6 +109,11 @@ fn a_line_of_fstab_that_names_nothing_stands_in_the_way() {
     {
         assert_eq!(inspected(&with(line)).obstacles, [], "{line}");
     }
+    let usr = one(&with("PARTUUID=5a6b7c8d-01 /usr ext4 ro 0 2"));
+    assert!(
+        usr.found.ends_with("has /usr on a file system of its own, into which an overlay over root does not reach"),
+        "{usr:?}"
+    );
     let of_root = one(&on_root("etc/fstab", "LABEL=other / ext4 defaults 0 1\n"));
     assert_eq!(of_root.found, "`LABEL=other` in /etc/fstab (/) names no partition of this image");
     assert_eq!(of_root.remedy, "let it name partition 2");

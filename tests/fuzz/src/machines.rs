@@ -102,6 +102,7 @@ pub fn anything(from: From) -> Result<(Observation, Config)> {
         root: root(from)?,
         lower,
         disk,
+        usr: None,
         configuration: configuration(from)?,
         overlayroot: Overlayroot {
             generator: Generator::InitramfsTools,
@@ -131,6 +132,7 @@ pub fn anything(from: From) -> Result<(Observation, Config)> {
     observation.overlayroot.generator =
         *from.choose(&[Generator::InitramfsTools, Generator::Dracut, Generator::None])?;
     observation.cmdline.rd_overlay = if from.ratio(1, 8)? { Some(text(from)?) } else { None };
+    observation.usr = if from.ratio(1, 8)? { Some(text(from)?) } else { None };
     Ok((observation, config))
 }
 

@@ -1,6 +1,6 @@
 //! The package going from a node again, and what it stands on changing below it.
 
-use anyhow::ensure;
+use anyhow::{Context, ensure};
 use burnonce_vm::{Recipe, Switch, checks, running, scenario};
 
 #[test]
@@ -37,5 +37,29 @@ fn switched_tools() {
             bed.remove_cards()?;
         }
         Ok(())
+    });
+}
+
+/// dracut, left to itself, puts into an initramfs what the machine needs that it runs on (hostonly). Made inside of `maintain` and made
+/// on the overlay, where it sees no device of root's, such a one boots and makes the overlay.
+#[test]
+fn initramfs_of_this_machine() {
+    scenario("initramfs_of_this_machine", |bed| {
+        let mut node = bed.node(bed.converted(&Recipe::default().dracut().make()?)?);
+        ensure!(node.settle(1)? == 1);
+        let alone = "sed -i -e /^hostonly=/d -e /^drivers/d /etc/dracut.conf.d/vm.conf";
+        for make in [
+            format!("burnonce maintain sh -c '{alone} && update-initramfs -u -k all'"),
+            format!("{alone} && update-initramfs -u -k all"),
+        ] {
+            let before = node.sh("sha256sum /boot/firmware/initrd.img")?;
+            node.sh(&make)?;
+            ensure!(node.sh("sha256sum /boot/firmware/initrd.img")? != before, "{make}: the initramfs is as before");
+            node.reboot()?;
+            ensure!(node.settle(1)? == 1);
+            checks::is_converted(&node).with_context(|| make.clone())?;
+            checks::nothing_failed(&node).with_context(|| make.clone())?;
+        }
+        node.shutdown()
     });
 }
