@@ -86,9 +86,10 @@ demo: setup ## burn a Debian 13 image with burnonce in it, and watch it boot
 	$(MAKE) deb
 	cargo run $(elevated) --locked --package burnonce-vm --bin demo
 
+# What does not run anything compiles side by side: each has times with work for one compiler alone.
 .PHONY: test
 test: setup ## test everything, in virtual machines too
-	$(MAKE) lint check-macos deny deb
+	$(MAKE) --jobs=2 lint check-macos deny deb
 	$(MAKE) test-arm64
 	cargo test $(elevated) --locked --workspace --exclude burnonce-vm --exclude burnonce-crash
 	cargo test $(elevated) --locked --package burnonce-crash -- --nocapture
@@ -115,7 +116,7 @@ test-long: setup ## the scenarios that take hours: lists of faults, hundreds of 
 
 # Scenarios that are about overlayroot, which an image of dracut's does not have, or about both, or about dracut in any case.
 not_of_dracut := --skip hands_off::without_overlayroot --skip baked:: --skip matrix:: --skip switched_tools \
-                --skip initramfs_of_this_machine
+                --skip other_initramfs
 
 # What the parts of the proof leave for its page, each a line of JSON.
 figures := $(CURDIR)/target/crash-figures.json
@@ -176,7 +177,7 @@ audit: $(filter target/%,$(cargo_deny)) ## look for known vulnerabilities in the
 	$(cargo_deny) check advisories
 
 target/tools/bin/cargo-deny:
-	cargo install cargo-deny@$(deny_version) --locked --debug --root target/tools
+	CARGO_PROFILE_DEV_DEBUG=0 cargo install cargo-deny@$(deny_version) --locked --debug --root target/tools
 
 .PHONY: clean
 clean: ## remove target/

@@ -40,5 +40,5 @@ chmod +x "$tools/cc" "$tools/ar"
 export CC_aarch64_apple_darwin=$tools/cc AR_aarch64_apple_darwin=$tools/ar
 # One that is set would stand in for the path of a Mac's headers; without any, cc asks Xcode.
 export SDKROOT=/ PKG_CONFIG_ALLOW_CROSS=1
-export CARGO_TARGET_DIR=target/macos
+export CARGO_TARGET_DIR=target/macos CARGO_PROFILE_DEV_DEBUG=0
 "${clippy[@]}" --locked --package burnonce --lib --bins --target "$target" "$@" -- -D warnings

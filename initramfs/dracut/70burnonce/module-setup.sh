@@ -28,8 +28,13 @@ install() {
 	inst /usr/lib/burnonce/guard /usr/sbin/burnonce
 	inst_script "$scripts/local-bottom/burnonce" /usr/lib/burnonce/local-bottom
 	inst_script "$scripts/init-bottom/burnonce" /usr/lib/burnonce/init-bottom
-	inst_script "$moddir/fsck-root.sh" /usr/lib/burnonce/fsck-root
-	inst_simple "$moddir/fsck-root.conf" /usr/lib/systemd/system/systemd-fsck-root.service.d/burnonce.conf
+	if dracut_module_included systemd; then
+		inst_script "$moddir/fsck-root.sh" /usr/lib/burnonce/fsck-root
+		inst_simple "$moddir/fsck-root.conf" /usr/lib/systemd/system/systemd-fsck-root.service.d/burnonce.conf
+	else
+		# Before dracut's own hook, 99, which checks and mounts.
+		inst_hook mount 98 "$moddir/sealed.sh"
+	fi
 	# Before 00-prepare-overlayfs, the first of dracut's own that would make an overlay.
 	inst_hook pre-pivot 00 "$moddir/burnonce.sh"
 }

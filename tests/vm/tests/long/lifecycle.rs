@@ -40,26 +40,37 @@ fn switched_tools() {
     });
 }
 
-/// dracut, left to itself, puts into an initramfs what the machine needs that it runs on (hostonly). Made inside of `maintain` and made
-/// on the overlay, where it sees no device of root's, such a one boots and makes the overlay.
+/// dracut, left to itself, puts into an initramfs what the machine needs that it runs on (hostonly). Made inside of `maintain`, and made
+/// on the overlay, where it sees no device of root's, such a one boots and makes the overlay. So does one without systemd.
 #[test]
-fn initramfs_of_this_machine() {
-    scenario("initramfs_of_this_machine", |bed| {
+fn other_initramfs() {
+    const CONFIGURATION: &str = "/etc/dracut.conf.d/vm.conf";
+    scenario("other_initramfs", |bed| {
         let mut node = bed.node(bed.converted(&Recipe::default().dracut().make()?)?);
         ensure!(node.settle(1)? == 1);
-        let alone = "sed -i -e /^hostonly=/d -e /^drivers/d /etc/dracut.conf.d/vm.conf";
-        for make in [
-            format!("burnonce maintain sh -c '{alone} && update-initramfs -u -k all'"),
-            format!("{alone} && update-initramfs -u -k all"),
+        let look = format!("sed -i -e /^hostonly=/d -e /^drivers/d {CONFIGURATION}");
+        let make = "update-initramfs -u -k all";
+        let no_systemd = format!(r#"echo 'omit_dracutmodules+=\" systemd \"' >>{CONFIGURATION}"#);
+        for step in [
+            format!("burnonce maintain sh -c \"{look} && {make}\""),
+            format!("{look} && {make}"),
+            format!("burnonce maintain sh -c \"{no_systemd} && {make}\""),
         ] {
             let before = node.sh("sha256sum /boot/firmware/initrd.img")?;
-            node.sh(&make)?;
-            ensure!(node.sh("sha256sum /boot/firmware/initrd.img")? != before, "{make}: the initramfs is as before");
+            node.sh(&step)?;
+            ensure!(node.sh("sha256sum /boot/firmware/initrd.img")? != before, "{step}: the initramfs is as before");
             node.reboot()?;
             ensure!(node.settle(1)? == 1);
-            checks::is_converted(&node).with_context(|| make.clone())?;
-            checks::nothing_failed(&node).with_context(|| make.clone())?;
+            checks::is_converted(&node).with_context(|| step.clone())?;
+            checks::nothing_failed(&node).with_context(|| step.clone())?;
         }
-        node.shutdown()
+        node.shutdown()?;
+        ensure!(!node.console_log(node.boots())?.contains("dracut-pre-pivot.service"), "it has systemd");
+        let before = node.card.digest(2, &[])?;
+        ensure!(node.settle(1)? == 1);
+        checks::is_converted(&node)?;
+        node.shutdown()?;
+        ensure!(node.card.digest(2, &[])? == before, "a boot without systemd has written to the sealed image");
+        Ok(())
     });
 }
