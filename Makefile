@@ -86,7 +86,7 @@ demo: setup ## burn a Debian 13 image with burnonce in it, and watch it boot
 	$(MAKE) deb
 	cargo run $(elevated) --locked --package burnonce-vm --bin demo
 
-# What does not run anything compiles side by side: each has times with work for one compiler alone.
+# What only compiles goes side by side: each of these has stretches in which a single compiler runs.
 .PHONY: test
 test: setup ## test everything, in virtual machines too
 	$(MAKE) --jobs=2 lint check-macos deny deb

@@ -231,6 +231,15 @@ pub fn sealed(device: &Path) -> Result<bool> {
     }
 }
 
+/// Whether the ext file system on `device` is sealed and does not ask for a check; one without a sound superblock is neither.
+///
+/// # Errors
+/// The device cannot be read.
+pub fn is_sealed_and_clean(device: &Path) -> Result<bool> {
+    let sealed = identify(device)?.is_some_and(|found| found.sealed);
+    Ok(sealed && glance(device)?.is_some_and(|glance| glance.check.is_none()))
+}
+
 /// Makes the upper's ext4 on `device`, filled with the tree at `content` (`mke2fs -d`), with the label `burnonce` and a
 /// fresh UUID, and flushes it. design.md's table of options. `length` is that of the partition.
 ///

@@ -184,10 +184,10 @@ pub struct Overlayroot {
     /// Why the upper cannot be used in this boot, and in a second line what to do: as the guard or the configuration says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// What makes the overlay is installed, so that the next initramfs has it ([`Generator::script`]); not looked for on an overlay.
+    /// What makes the overlay is installed, so that the next initramfs has it ([`Generator::script`]); not looked for on an overlay that left a log.
     #[serde(default)]
     pub installed: bool,
-    /// `update-initramfs` is there to rebuild the initramfs; not looked for on an overlay.
+    /// `update-initramfs` is there to rebuild the initramfs; not looked for on an overlay that left a log.
     #[serde(default)]
     pub rebuildable: bool,
 }

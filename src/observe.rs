@@ -46,7 +46,7 @@ pub fn observe(root: &Path, config: &Config) -> Result<Observation> {
     // A boot with nothing to do is to be short, and on an overlay nothing is installed into the image.
     let plain = matches!(mode, Root::Plain { .. });
     let packages = if plain { packages::waiting(root)? } else { Vec::new() };
-    let usr = mounts::at(&mounts, "/usr").filter(|_| plain).map(|mount| mount.source.clone());
+    let usr = if plain { usr(&mounts) } else { None };
     Ok(Observation {
         cmdline: cmdline(&read(&root.join("proc/cmdline"))?),
         root: mode,
@@ -58,6 +58,11 @@ pub fn observe(root: &Path, config: &Config) -> Result<Observation> {
         twins,
         packages,
     })
+}
+
+/// What is mounted on `/usr`. An overlay there is what systemd-sysext(8) merges into a system that has booted.
+fn usr(mounts: &[Mount]) -> Option<String> {
+    mounts::at(mounts, "/usr").filter(|mount| mount.fs_type != "overlay").map(|mount| mount.source.clone())
 }
 
 /// What `/` of the machine at `root` is, without a look at any disk.
@@ -258,12 +263,13 @@ pub(crate) fn configuration(tree: &Path, conf: &Path) -> Result<Configuration> {
     Ok(found)
 }
 
-/// How the overlay gets into a boot. What the next initramfs is made by is looked for on a `plain` root alone, where one may have to be
-/// made: a boot with nothing to do is to be short.
+/// How the overlay gets into a boot. Where what made it is known, what makes the next initramfs is looked for on a `plain` root alone, where
+/// one may have to be made: a boot with nothing to do is to be short.
 fn overlayroot(root: &Path, plain: bool) -> Overlayroot {
-    let tool = if plain { fs::read_to_string(root.join("usr/sbin/update-initramfs")).ok() } else { None };
-    let installed = tool.as_ref().map_or(Generator::None, |text| Generator::of_update_initramfs(text));
     let booted = [Generator::InitramfsTools, Generator::Dracut].into_iter().find(|one| root.join(one.log()).exists());
+    let looks = plain || booted.is_none();
+    let tool = if looks { fs::read_to_string(root.join("usr/sbin/update-initramfs")).ok() } else { None };
+    let installed = tool.as_ref().map_or(Generator::None, |text| Generator::of_update_initramfs(text));
     let generator = booted.unwrap_or(installed);
     let log = fs::read(root.join(generator.log())).ok().map(|bytes| {
         let text = String::from_utf8_lossy(&bytes);
@@ -282,7 +288,7 @@ fn overlayroot(root: &Path, plain: bool) -> Overlayroot {
         log,
         guard: guard.as_ref().map(|report| report.verdict),
         reason: reason.or_else(|| problem.map(|Problem { why, remedy }| format!("{why}\n{remedy}"))),
-        installed: plain && root.join(installed.script()).exists(),
+        installed: looks && root.join(installed.script()).exists(),
         rebuildable: tool.is_some(),
     }
 }
@@ -320,6 +326,35 @@ mod tests {
         let dracut = cmdline("root=LABEL=writable rd.overlay=LABEL=changes");
         assert_eq!(dracut.rd_overlay.as_deref(), Some("rd.overlay=LABEL=changes"));
         assert_eq!(cmdline("root=/dev/mmcblk0p2 burnonce=offline wrong"), Cmdline::default());
+    }
+
+    #[test]
+    fn a_usr_of_its_own_is_told_from_an_extended_one() {
+        let root = "25 1 179:2 / / ro,relatime shared:1 - ext4 /dev/mmcblk0p2 ro\n";
+        let own = "31 25 8:1 / /usr ro,relatime shared:2 - ext4 /dev/sda1 ro\n";
+        let extended = "90 25 0:40 / /usr ro,nodev - overlay sysext ro,lowerdir=/run/systemd/sysext:/usr\n";
+        for (lines, expected) in [("", None), (own, Some("/dev/sda1")), (extended, None)] {
+            let mounts = mounts::parse(&format!("{root}{lines}"));
+            assert_eq!(usr(&mounts).as_deref(), expected, "{lines}");
+        }
+    }
+
+    #[test]
+    fn what_makes_the_next_initramfs_is_looked_for_where_it_matters() {
+        let machine = tempfile::tempdir().unwrap();
+        let at = |path: &str| machine.path().join(path);
+        fs::create_dir_all(at("usr/sbin")).unwrap();
+        fs::create_dir_all(at("run/burnonce")).unwrap();
+        fs::write(at("usr/sbin/update-initramfs"), "dracut --force").unwrap();
+        // No log of this boot: only what is installed says whose words on the command line count.
+        for plain in [true, false] {
+            let seen = overlayroot(machine.path(), plain);
+            assert_eq!((seen.generator, seen.rebuildable), (Generator::Dracut, true), "{plain}");
+        }
+        fs::write(at(Generator::Dracut.log()), "[success]: done").unwrap();
+        let seen = overlayroot(machine.path(), false);
+        assert_eq!((seen.generator, seen.rebuildable), (Generator::Dracut, false));
+        assert!(overlayroot(machine.path(), true).rebuildable);
     }
 
     #[test]

@@ -304,6 +304,57 @@ fn the_guard_runs_on_root_and_its_failure_does_not_stop_a_boot() {
     }
 }
 
+/// Runs local-premount's script in a root of its own, in which initramfs-tools' scripts are stood in for: `/dev/found` is what `ROOT` comes
+/// to, and the guard's program has the exit code `code`. Prints what that was asked, and what init reads afterwards.
+fn before_root_is_mounted(shell: &str, root: &str, code: u8) -> String {
+    const HARNESS: &str = r#"
+set -eu
+mount -t tmpfs top "$dir"
+mkdir "$dir/top" "$dir/work" "$dir/new" "$dir/programs"
+cp "$script" "$dir/script"
+mount -t overlay -o "lowerdir=/,upperdir=$dir/top,workdir=$dir/work" new "$dir/new"
+mkdir -p "$dir/new/conf" "$dir/new/scripts"
+cp "$dir/script" "$dir/new/scripts/burnonce"
+: >"$dir/new/conf/param.conf"
+: >"$dir/new/scripts/functions"
+cat >"$dir/new/scripts/local" <<'LOCAL'
+local_device_setup() {
+	[ "$1" != LABEL=absent ] || { [ "$3" = false ] || echo panic; return 1; }
+	DEV=/dev/found
+}
+LOCAL
+printf '#!/bin/sh\necho "$*"\nexit %s\n' "$code" >"$dir/new/sbin/burnonce"
+chmod 755 "$dir/new/sbin/burnonce"
+ROOT="$root" chroot "$dir/new" $shell /scripts/burnonce </dev/null
+cat "$dir/new/conf/param.conf"
+"#;
+    assert!(nix::unistd::geteuid().is_root(), "this test mounts file systems: run it as root (make test)");
+    let dir = tempfile::tempdir().unwrap();
+    let mut unshare = Command::new("/usr/bin/unshare");
+    unshare.args(["--mount", "--propagation", "private", "/bin/dash", "-c", HARNESS]);
+    unshare
+        .env("dir", dir.path())
+        .env("script", concat!(env!("CARGO_MANIFEST_DIR"), "/initramfs/scripts/local-premount/burnonce"));
+    unshare.env("shell", shell).env("root", root).env("code", code.to_string());
+    String::from_utf8(run(&mut unshare).stdout).unwrap()
+}
+
+#[test]
+fn a_sealed_root_is_left_out_of_the_check_however_it_is_named() {
+    for shell in ["dash", "busybox sh"] {
+        for root in ["LABEL=writable", "PARTUUID=5a6b7c8d-02", "/dev/mmcblk0p2"] {
+            for (code, then) in [(0, "fastboot=y\n"), (3, ""), (1, ""), (134, "")] {
+                let seen = before_root_is_mounted(shell, root, code);
+                assert_eq!(seen, format!("leave-unchecked /dev/found\n{then}"), "{root} {code}");
+            }
+        }
+        // A root that does not come, or none.
+        for root in ["LABEL=absent", ""] {
+            assert_eq!(before_root_is_mounted(shell, root, 0), "", "{root}");
+        }
+    }
+}
+
 #[test]
 fn the_stop_code_of_the_script_is_that_of_the_program() {
     use std::process::Termination;

@@ -2,7 +2,7 @@
 //! checked, carries out a reset or an undo, and says what this boot's overlay is made of.
 //!
 //! It fails closed: whatever goes wrong, the answer is one with which the lower is not written (or what `overlay.on_failure` says). In a
-//! boot with nothing to do it writes nothing to the card.
+//! boot with nothing to do it writes nothing to the card. Before root is mounted it says whether that is left out of the check.
 
 pub mod check;
 pub mod find;
@@ -10,6 +10,7 @@ pub mod kernel_log;
 pub mod report;
 pub mod room;
 pub mod swap;
+mod unchecked;
 
 use crate::apply::RUN;
 use crate::command::Program;
@@ -25,6 +26,8 @@ use report::{Problem, Report, Verdict};
 use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
+
+pub use unchecked::unchecked;
 
 /// Looks after the upper of the root that is mounted on `lower`, on the machine at `root` (in an initramfs `/`). What it came to is in
 /// memory, for overlayroot and for the agent.

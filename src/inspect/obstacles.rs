@@ -198,6 +198,13 @@ fn fstab(image: &Inspection, mount: &Mount) -> Option<Obstacle> {
     let has = |option: &str| mount.options.split(',').any(|one| one == option);
     let Mount { source, directory, .. } = mount;
     let out = "take that line out in the root partition, or write `noauto` into its fourth field";
+    // An initramfs mounts it whatever its options are.
+    if directory.trim_end_matches('/') == "/usr" {
+        let what = format!(
+            "`{source}` in /etc/fstab has /usr on a file system of its own, into which an overlay over root does not reach"
+        );
+        return Some(obstacle(what, "use an image that has /usr in its root"));
+    }
     if has("noauto") {
         return None;
     }
@@ -205,12 +212,6 @@ fn fstab(image: &Inspection, mount: &Mount) -> Option<Obstacle> {
         let what =
             format!("`{source}` in /etc/fstab is what the upper will be called: it would be mounted on {directory}");
         return Some(obstacle(what, out));
-    }
-    if directory == "/usr" {
-        let what = format!(
-            "`{source}` in /etc/fstab has /usr on a file system of its own, into which an overlay over root does not reach"
-        );
-        return Some(obstacle(what, "use an image that has /usr in its root"));
     }
     if mount.target != Target::Nothing {
         return None;

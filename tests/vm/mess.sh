@@ -7,7 +7,7 @@ useradd --create-home extra
 echo "# edited" >>/etc/hosts
 printf 'kept\n' >/etc/kept-token && chown 1234:4321 /etc/kept-token && chmod 640 /etc/kept-token
 touch -d '2001-02-03 04:05:06' /etc/kept-token
-rm /etc/issue
+rm /etc/debian_version
 rm -r /usr/share/common-licenses
 rm -r /usr/share/base-passwd && mkdir /usr/share/base-passwd && echo new >/usr/share/base-passwd/new
 mkdir -p /srv/mess/deep/.hidden

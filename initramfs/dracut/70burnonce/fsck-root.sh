@@ -8,18 +8,8 @@ while read -r line; do
 	case "$line" in ExecStart=*) command=${line#ExecStart=} ;; esac
 done <"$unit"
 [ -n "$command" ] || exit 0
-device=${command##* }
 
-read -r cmdline </proc/cmdline
-case " $cmdline " in
-*" fsck.mode=force "*) ;; # whoever asks for it gets it
-*)
-	if /usr/sbin/burnonce sealed "$device"; then
-		echo "burnonce: $device is sealed, so it is not checked"
-		exit 0
-	fi
-	;;
-esac
+! /usr/sbin/burnonce leave-unchecked "${command##* }" || exit 0
 # In its words.
 # shellcheck disable=SC2086
 exec $command

@@ -3,10 +3,7 @@
 # A sealed image is not checked (fsck-root.sh says why).
 case "${root:-}" in
 block:/dev/*)
-	if ! getargbool 0 forcefsck && /usr/sbin/burnonce sealed "${root#block:}"; then
-		echo "burnonce: ${root#block:} is sealed, so it is not checked"
-		# shellcheck disable=SC2034
-		fastboot=y
-	fi
+	# shellcheck disable=SC2034
+	! /usr/sbin/burnonce leave-unchecked "${root#block:}" || fastboot=y
 	;;
 esac

@@ -109,11 +109,10 @@ fn a_line_of_fstab_that_names_nothing_stands_in_the_way() {
     {
         assert_eq!(inspected(&with(line)).obstacles, [], "{line}");
     }
-    let usr = one(&with("PARTUUID=5a6b7c8d-01 /usr ext4 ro 0 2"));
-    assert!(
-        usr.found.ends_with("has /usr on a file system of its own, into which an overlay over root does not reach"),
-        "{usr:?}"
-    );
+    for line in ["PARTUUID=5a6b7c8d-01 /usr ext4 ro 0 2", "LABEL=usr /usr/ ext4 noauto 0 2"] {
+        let usr = one(&with(line)).found;
+        assert!(usr.ends_with("of its own, into which an overlay over root does not reach"), "{line}: {usr}");
+    }
     let of_root = one(&on_root("etc/fstab", "LABEL=other / ext4 defaults 0 1\n"));
     assert_eq!(of_root.found, "`LABEL=other` in /etc/fstab (/) names no partition of this image");
     assert_eq!(of_root.remedy, "let it name partition 2");

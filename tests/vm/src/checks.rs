@@ -77,7 +77,7 @@ pub fn is_on_memory(node: &Node) -> Result<Value> {
     Ok(json)
 }
 
-/// What of the card no fault and no reset may change: the first sector and the root partition's blocks.
+/// What of the card no fault and no reset may change: the first sector and the root partition.
 pub fn burned(card: &Card) -> Result<(Vec<u8>, String)> {
     Ok((card.first_sector()?, card.root_digest()?))
 }

@@ -27,7 +27,7 @@ fn of_reset() {
         let kept = vec!["etc".to_owned(), "etc/kept".to_owned()];
         let case = Case { request: "reset --keep /etc/kept", swap: Swap { new: 2, old: 1, kept, room: true } };
         let node = small_node(bed)?;
-        node.sh("echo kept >/etc/kept; echo old >/root/marker; rm /etc/issue; mkdir /srv/new; ln /root/marker /srv/new/link")?;
+        node.sh("echo kept >/etc/kept; echo old >/root/marker; rm /etc/debian_version; mkdir /srv/new; ln /root/marker /srv/new/link")?;
         survives(bed, node, &case)
     });
 }

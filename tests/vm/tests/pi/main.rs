@@ -42,7 +42,6 @@ fn raspberry_pi() {
         node.shutdown()?;
 
         checks::upper_is_clean(&node.card)?;
-        // The check of a file system notes its time in the superblock, where the clock has been put back: a Pi has none.
         ensure!(checks::burned(&node.card)? == converted, "since the conversion, table or lower have been written to");
         for number in 1..=node.boots() {
             ensure!(!node.console_log(number)?.contains("grower:"), "the grower has run in boot {number}");

@@ -28,7 +28,8 @@ const OF_ANY_BOOT: &[&str] =
 const MADE: &[&str] = &["srv/mess", "home/extra", "usr/bin/mess", "usr/share/base-passwd/new", "etc/kept-token"];
 
 /// Paths of the image that it deletes.
-const DELETED: &[&str] = &["etc/issue", "usr/share/common-licenses/GPL-3", "usr/share/base-passwd/passwd.master"];
+const DELETED: &[&str] =
+    &["etc/debian_version", "usr/share/common-licenses/GPL-3", "usr/share/base-passwd/passwd.master"];
 
 #[test]
 fn reset() {
