@@ -224,7 +224,7 @@ fn a_table_that_changes_while_the_agent_works_is_not_overwritten() {
     card.boot(false);
     card.burnonce(&["converge", "--no-reboot", "--steps", "3"]);
     // Another tool takes the free space meanwhile.
-    let device = card.partition(1).trim_end_matches("p1").to_owned();
+    let device = card.partition(1).strip_suffix("p1").unwrap().to_owned();
     write_at(
         Path::new(&device),
         446 + 32,
