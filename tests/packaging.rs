@@ -310,11 +310,10 @@ fn before_root_is_mounted(shell: &str, root: &str, code: u8) -> String {
     const HARNESS: &str = r#"
 set -eu
 mount -t tmpfs top "$dir"
-mkdir "$dir/top" "$dir/work" "$dir/new" "$dir/programs"
-cp "$script" "$dir/script"
+mkdir "$dir/top" "$dir/work" "$dir/new"
 mount -t overlay -o "lowerdir=/,upperdir=$dir/top,workdir=$dir/work" new "$dir/new"
 mkdir -p "$dir/new/conf" "$dir/new/scripts"
-cp "$dir/script" "$dir/new/scripts/burnonce"
+cp "$script" "$dir/new/scripts/burnonce"
 : >"$dir/new/conf/param.conf"
 : >"$dir/new/scripts/functions"
 cat >"$dir/new/scripts/local" <<'LOCAL'
