@@ -1,13 +1,14 @@
 //! File systems that are mounted for a moment, and root's change between read-only and writable.
 
 use anyhow::{Context, Result, bail};
+use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::statvfs::{FsFlags, statvfs};
 use nix::unistd::syncfs;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::thread::sleep;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A device that is mounted as long as this lives.
 #[derive(Debug)]
@@ -114,17 +115,35 @@ pub fn is_read_only(directory: &Path) -> Result<bool> {
     Ok(flags.contains(FsFlags::ST_RDONLY))
 }
 
-/// Runs `work` while root is writable, and makes root read-only again afterwards if it was before.
+/// How long somebody who writes to root is waited for.
+const WRITERS_END: Duration = Duration::from_secs(2);
+
+/// Makes root read-only. Early in a boot much begins at a time, and a program that reads a file updates its access time, or opens one for
+/// writing because it can: for that moment the kernel refuses (`EBUSY`).
+fn make_read_only(root: &Path) -> Result<()> {
+    let begin = Instant::now();
+    loop {
+        match remount(root, false) {
+            Err(error) if error.downcast_ref() == Some(&Errno::EBUSY) && begin.elapsed() < WRITERS_END => {
+                sleep(Duration::from_millis(20));
+            }
+            result => return result,
+        }
+    }
+}
+
+/// Runs `work` while root is writable, and makes root read-only again afterwards if it was before. Where somebody holds a file open for
+/// writing, root stays writable, as on a node that boots with `rw`: what needs it at rest calls [`quiesce`].
 ///
 /// # Errors
-/// Those of `work`, and of the two remounts.
+/// Those of `work`, and of making root writable.
 pub fn with_root_writable<T>(root: &Path, work: impl FnOnce() -> Result<T>) -> Result<T> {
     if !is_read_only(root)? {
         return work();
     }
     remount(root, true)?;
     let result = work();
-    remount(root, false)?;
+    make_read_only(root).unwrap_or_else(|error| log::warn!("{error:#}; it stays writable for now"));
     result
 }
 
@@ -139,7 +158,7 @@ pub fn quiesce(root: &Path, emergency: bool) -> Result<()> {
         return Ok(());
     }
     flush(root)?;
-    match remount(root, false) {
+    match make_read_only(root) {
         Err(error) if !emergency => return Err(error),
         Err(error) => log::warn!("{error:#}; asking the kernel for an emergency remount"),
         Ok(()) => return Ok(()),

@@ -16,6 +16,9 @@ mod swap;
 use card::{Card, run, text, write_at};
 use std::fs;
 use std::path::Path;
+use std::process::{Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 /// Steps of a whole conversion of a stock card; the resume test stops after each of them.
 const STEPS: usize = 9;
@@ -75,6 +78,45 @@ fn a_burned_card_is_converted() {
     assert_converted(&mut card);
     let log = card_log(&mut card);
     assert!(log.contains("make an ext4 file system on /dev/loop") && log.contains("seal the image"), "{log}");
+}
+
+/// While root is writable for the agent's one file, others that start early in a boot may write to it, too. Who does not let go of a file
+/// keeps root writable. That is no reason to let the boot go on without burnonce: the restart, which is left out here, can have the kernel
+/// bring root to rest.
+#[test]
+fn a_file_that_somebody_writes_to_does_no_harm() {
+    for (lets_go, arguments) in
+        [(true, &["converge", "--no-reboot"][..]), (false, &["converge", "--no-reboot", "--steps", "4"])]
+    {
+        let mut card = Card::burned(CARD_MIB);
+        let node = card.boot(false);
+        let held = node.join("held");
+        // Slow enough for somebody else to come in between.
+        let mut slowly = Command::new("strace");
+        slowly.args(["-f", "-o", "/dev/null", "-e", "trace=fsync", "-e", "inject=fsync:delay_enter=200000:when=1..4"]);
+        slowly.arg("chroot").arg(&node).args(["/usr/sbin/burnonce", "-v"]).args(arguments).stdin(Stdio::null());
+        let agent = slowly.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let begin = Instant::now();
+        let file = loop {
+            match fs::File::create(&held) {
+                Ok(file) => break file,
+                Err(_) if begin.elapsed() < Duration::from_secs(60) => sleep(Duration::from_millis(5)),
+                Err(error) => panic!("root was not writable at any time: {error}"),
+            }
+        };
+        let mut held = Some(file);
+        if lets_go {
+            sleep(Duration::from_secs(1));
+            held.take();
+        }
+        let output = agent.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+        drop(held);
+        card.eject();
+        if lets_go {
+            assert_converted(&mut card);
+        }
+    }
 }
 
 fn card_log(card: &mut Card) -> String {
