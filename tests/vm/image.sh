@@ -26,6 +26,7 @@ usage: image.sh [option]...
   --switch dracut|back   an administrator has changed from initramfs-tools to dracut, or to dracut and back, after the package came
   --without-overlayroot  purge overlayroot before the package goes in
   --stale-initramfs      what boots is an initramfs made before overlayroot and the package were installed
+  --base                 make the base alone, and print its path
 
 BURNONCE_CACHE names the cache directory (default target/vm-cache).
 USAGE
@@ -53,6 +54,7 @@ generator=initramfs-tools
 overlayroot=installed # or purged, or none: there never was one
 stale=no
 switch=none
+only_base=no
 
 while [ $# -gt 0 ]; do
     case $1 in
@@ -62,6 +64,7 @@ while [ $# -gt 0 ]; do
     --switch) switch=${2:?--switch needs dracut or back} && shift ;;
     --without-overlayroot) overlayroot=purged ;;
     --stale-initramfs) stale=yes ;;
+    --base) only_base=yes ;;
     -h | --help) usage && exit 0 ;;
     *) usage >&2 && exit 2 ;;
     esac
@@ -307,6 +310,11 @@ drop_old_images() {
 }
 
 base=$cache/base-$(base_inputs | digest).tar
+if [ "$only_base" = yes ]; then
+    [ -e "$base" ] || make_base "$base"
+    echo "$base"
+    exit 0
+fi
 variant=$({
     cat "${BASH_SOURCE[0]}" "$key.pub"
     base_inputs
