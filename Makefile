@@ -95,6 +95,7 @@ bases:
 # What only compiles or waits for a mirror goes side by side: each of these has stretches in which a single program runs.
 .PHONY: test
 test: setup ## test everything, in virtual machines too
+	mkdir -p target/vm-cache # as you are, before root makes something in it
 	$(MAKE) --jobs=3 root-arm64 bases lint check-macos deny deb deb-arm64
 	cargo test $(elevated) --locked --test arm64
 	cargo test $(elevated) --locked --workspace --exclude burnonce-vm --exclude burnonce-crash

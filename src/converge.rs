@@ -1,24 +1,24 @@
 //! What the units run: look, decide, do, and say so.
 
-use crate::apply::{self, Failure, Machine, RUN};
+use crate::apply::{self, RUN};
 use crate::at_boot::Next;
-use crate::config::{self, Config, Led};
+use crate::config::{self, Config};
 use crate::console::Console;
 use crate::guard::check;
-use crate::led::Blink;
 use crate::observation::{Observation, Root};
 use crate::output::print;
-use crate::overlay::{Configuration, Counts};
 use crate::refusal::{Refusal, aftermath};
-use crate::step::{Plan, Purpose, Step};
+use crate::step::{Plan, Purpose};
 use crate::{Exit, at_boot, files, hold, maintain, motd, mounted, notice, observe, overlay, packages, plan};
 use anyhow::{Context, Result};
+pub(crate) use attempt::carry_out;
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::path::Path;
 use std::time::Instant;
 use words::{announce, overlay_line, say_what_is_prepared};
 
+mod attempt;
 mod words;
 
 /// How a run of `converge` or `prepare` is to be.
@@ -109,13 +109,15 @@ fn converge(options: &Options, first: bool, console: &mut Console) -> Result<End
     let (loaded, config) = config::of(root);
     let mut seen = observe::observe(root, &config)?;
     let mut decided = plan::decide(&seen, &loaded);
+    // Before anything is written: from then on root may be writable.
+    let booting = is_booting(options, &seen, first)?;
     // A preparation that the power has cut off: whatever this boot comes to, services are to start again.
-    if matches!(seen.root, Root::Plain { .. }) && packages::has_leftovers(root) && is_booting(options, &seen, first)? {
+    if matches!(seen.root, Root::Plain { .. }) && packages::has_leftovers(root) && booting {
         mounted::with_root_writable(root, || packages::clear_leftovers(root))
             .unwrap_or_else(|error| log::warn!("{error:#}"));
     }
     // Nobody else has the upper checked as long as the overlay is not configured.
-    if matches!(decided, Err(Refusal::UnusableUpper { .. })) && is_booting(options, &seen, first)? {
+    if matches!(decided, Err(Refusal::UnusableUpper { .. })) && booting {
         if let Some(device) = plan::unclean_upper(&seen) {
             match check::repair(&root.join("dev").join(device), false) {
                 Ok(did) => console.say(format_args!("{did}.")),
@@ -138,7 +140,7 @@ fn converge(options: &Options, first: bool, console: &mut Console) -> Result<End
     }
     match decided {
         Err(refusal) => Ok(refuse(root, &seen, &refusal, console)),
-        Ok(plan) => pursue(&plan, &seen, &config, options, first, console),
+        Ok(plan) => pursue(&plan, &seen, &config, options, first, booting, console),
     }
 }
 
@@ -172,6 +174,7 @@ fn pursue(
     config: &Config,
     options: &Options,
     first: bool,
+    booting: bool,
     console: &mut Console,
 ) -> Result<End> {
     for note in &plan.notes {
@@ -240,7 +243,7 @@ fn pursue(
         // Only `burnonce repartition` plans that.
         Purpose::MakeWay { .. } => Ok((Exit::Refused, "refused", "a partition is in the way".to_owned())),
         Purpose::Degraded { .. } => go_on_without(plan, seen, config, options, first, console),
-        Purpose::Convert | Purpose::Prepare { .. } if !is_booting(options, seen, first)? => {
+        Purpose::Convert | Purpose::Prepare { .. } if !booting => {
             let message = "the next boot of this node does that: restart it. \
                            To do it now would cut off whatever runs, and what has been written since the boot began would be \
                            in the image for good";
@@ -262,7 +265,11 @@ fn pursue(
         Purpose::Convert if options.late => Ok((Exit::Done, "preparing", String::new())),
         Purpose::Convert => {
             announce(plan, seen, console);
-            carry_out(plan, seen, config, options, console)?;
+            if let Err(error) = carry_out(plan, seen, config, options, console) {
+                let Some((second, seen)) = attempt::again(plan, options) else { return Err(error) };
+                console.warn(format_args!("failed: {error:#}. It is tried once more"));
+                carry_out(&second, &seen, config, options, console)?;
+            }
             Ok((Exit::Done, "converted", String::new()))
         }
     }
@@ -351,75 +358,4 @@ fn is_unit(options: &Options, first: bool) -> bool {
 /// Whether this is the first boot on this upper: no program has written to it yet.
 fn is_first_overlay_boot(root: &Path) -> bool {
     !files::below(root, overlay::UPPER).join("overlay/var").exists()
-}
-
-/// Carries the plan out, blinks meanwhile, and writes a failure down where it will be found.
-///
-/// # Errors
-/// The step that failed, and why.
-pub(crate) fn carry_out(
-    plan: &Plan,
-    seen: &Observation,
-    config: &Config,
-    options: &Options,
-    console: &mut Console,
-) -> Result<()> {
-    let Some(disk) = seen.disk.as_ref().filter(|_| !plan.steps.is_empty()) else { return Ok(()) };
-    let counts = match &seen.configuration {
-        Configuration::Begun(counts) | Configuration::Complete(counts) => counts.clone(),
-        Configuration::Absent | Configuration::Foreign { .. } => Counts::default(),
-    };
-    let machine = Machine {
-        root: options.root,
-        disk,
-        lower: &seen.lower,
-        conf: &config.overlay.conf,
-        counts,
-        reboot: options.reboot,
-    };
-    let restarts = plan.steps.contains(&Step::Reboot);
-    let _blink = if restarts && config.console.led == Led::Auto { Blink::start(options.root) } else { None };
-    if plan.purpose == Purpose::Convert {
-        notice::clear(options.root, disk, &seen.lower)
-            .unwrap_or_else(|error| log::info!("looking for an old {} on the boot partition: {error:#}", notice::NAME));
-    }
-    apply::run(plan, &machine, console, options.limit).map_err(|failure| failed(plan, seen, &machine, failure))
-}
-
-fn failed(plan: &Plan, seen: &Observation, machine: &Machine, failure: Failure) -> anyhow::Error {
-    let begun = plan.steps.iter().find_map(|step| match step {
-        Step::RecordAttempt { attempt } => {
-            Some(("convert this node", *attempt, Counts { attempts: *attempt, ..machine.counts.clone() }))
-        }
-        Step::InstallPackages { attempt, .. } => {
-            let counts = Counts { rebuilds: *attempt, rebuilt: false, ..machine.counts.clone() };
-            Some(("prepare this node", *attempt, counts))
-        }
-        Step::RebuildInitramfs { rebuild, .. } => {
-            Some(("rebuild the initramfs", *rebuild, Counts { rebuilds: *rebuild, ..machine.counts.clone() }))
-        }
-        _ => None,
-    });
-    if failure.configured {
-        return failure.error.context(format!("could not {}", failure.step));
-    }
-    if let Some((what, attempt, counts)) = begun.filter(|_| failure.step != Step::Reboot.to_string()) {
-        apply::record_failure(machine, counts, &failure);
-        let most = plan::MAX_ATTEMPTS;
-        let next = if attempt < most {
-            "The next boot tries again. Until then"
-        } else {
-            "burnonce does not try again. From now on"
-        };
-        let text = format!("{}: {:#}", failure.step, failure.error);
-        leave_notice(
-            machine.root,
-            seen,
-            &format!(
-                "Attempt {attempt} of {most} to {what} failed. {text}.\n{next} the node writes to the image as it would without burnonce, \
-                 and that stays in it:\nwhere a reset is to give back what was burned, burn the card again."
-            ),
-        );
-    }
-    failure.error.context(format!("could not {}", failure.step))
 }

@@ -51,8 +51,10 @@ impl Mounted {
     /// It is in use.
     pub fn close(mut self) -> Result<()> {
         // Where that fails, it is detached all the same: nothing else is to run into it.
-        umount2(&self.directory, MntFlags::empty())
-            .with_context(|| format!("unmounting {}", self.directory.display()))?;
+        while_busy(|| {
+            umount2(&self.directory, MntFlags::empty())
+                .with_context(|| format!("unmounting {}", self.directory.display()))
+        })?;
         drop(std::mem::take(&mut self.directory));
         std::mem::forget(self);
         Ok(())
@@ -71,13 +73,35 @@ fn read_only_unless(writable: bool) -> MsFlags {
     if writable { MsFlags::empty() } else { MsFlags::MS_RDONLY }
 }
 
+/// How long somebody else who uses a file system is waited for.
+const OTHERS_END: Duration = Duration::from_secs(2);
+
+/// Does it again as long as it is refused because somebody uses the file system (`EBUSY`). Early in a boot much begins at a time, and what
+/// looks at a mount or opens a file for writing does so for a moment.
+fn while_busy<T>(call: impl Fn() -> Result<T>) -> Result<T> {
+    let begin = Instant::now();
+    loop {
+        match call() {
+            Err(error) if error.downcast_ref() == Some(&Errno::EBUSY) && begin.elapsed() < OTHERS_END => {
+                sleep(Duration::from_millis(20));
+            }
+            result => return result,
+        }
+    }
+}
+
 /// Makes the file system that is mounted on `directory` writable or read-only, and keeps its other flags.
 ///
 /// # Errors
 /// Read-only: a file is open for writing (`EBUSY`). Writable: the device or the file system takes no writes.
 pub fn remount(directory: &Path, writable: bool) -> Result<()> {
+    remount_with(directory, writable, flags(directory)?)
+}
+
+/// The flags of a mount, but for the one that makes it read-only.
+fn flags(directory: &Path) -> Result<MsFlags> {
     let now = statvfs(directory).with_context(|| format!("looking at {}", directory.display()))?.flags();
-    let kept = [
+    let known = [
         (FsFlags::ST_NOATIME, MsFlags::MS_NOATIME),
         (FsFlags::ST_NODIRATIME, MsFlags::MS_NODIRATIME),
         (FsFlags::ST_RELATIME, MsFlags::MS_RELATIME),
@@ -85,8 +109,14 @@ pub fn remount(directory: &Path, writable: bool) -> Result<()> {
         (FsFlags::ST_NODEV, MsFlags::MS_NODEV),
         (FsFlags::ST_NOEXEC, MsFlags::MS_NOEXEC),
     ];
-    let kept = kept.iter().filter(|(is, _)| now.contains(*is)).fold(MsFlags::empty(), |all, (_, flag)| all | *flag);
-    let flags = MsFlags::MS_REMOUNT | kept | read_only_unless(writable);
+    let kept = known.iter().filter(|(is, _)| now.contains(*is)).fold(MsFlags::empty(), |all, (_, flag)| all | *flag);
+    // Without any of the three the kernel keeps what there is (fs/namespace.c, path_mount).
+    let strict = !kept.intersects(MsFlags::MS_NOATIME | MsFlags::MS_RELATIME);
+    Ok(if strict { kept | MsFlags::MS_STRICTATIME } else { kept })
+}
+
+fn remount_with(directory: &Path, writable: bool, flags: MsFlags) -> Result<()> {
+    let flags = MsFlags::MS_REMOUNT | flags | read_only_unless(writable);
     mount(None::<&str>, directory, None::<&str>, flags, None::<&str>).with_context(|| {
         format!("mounting {} {}", directory.display(), if writable { "writable" } else { "read-only" })
     })?;
@@ -115,25 +145,9 @@ pub fn is_read_only(directory: &Path) -> Result<bool> {
     Ok(flags.contains(FsFlags::ST_RDONLY))
 }
 
-/// How long somebody who writes to root is waited for.
-const WRITERS_END: Duration = Duration::from_secs(2);
-
-/// Makes root read-only. Early in a boot much begins at a time, and a program that reads a file updates its access time, or opens one for
-/// writing because it can: for that moment the kernel refuses (`EBUSY`).
-fn make_read_only(root: &Path) -> Result<()> {
-    let begin = Instant::now();
-    loop {
-        match remount(root, false) {
-            Err(error) if error.downcast_ref() == Some(&Errno::EBUSY) && begin.elapsed() < WRITERS_END => {
-                sleep(Duration::from_millis(20));
-            }
-            result => return result,
-        }
-    }
-}
-
 /// Runs `work` while root is writable, and makes root read-only again afterwards if it was before. Where somebody holds a file open for
-/// writing, root stays writable, as on a node that boots with `rw`: what needs it at rest calls [`quiesce`].
+/// writing, root stays writable, as on a node that boots with `rw`: what needs it at rest calls [`quiesce`]. Meanwhile nobody writes to root
+/// by reading a file, whose access time is not noted.
 ///
 /// # Errors
 /// Those of `work`, and of making root writable.
@@ -141,9 +155,11 @@ pub fn with_root_writable<T>(root: &Path, work: impl FnOnce() -> Result<T>) -> R
     if !is_read_only(root)? {
         return work();
     }
-    remount(root, true)?;
+    let before = flags(root)?;
+    remount_with(root, true, before | MsFlags::MS_NOATIME)?;
     let result = work();
-    make_read_only(root).unwrap_or_else(|error| log::warn!("{error:#}; it stays writable for now"));
+    while_busy(|| remount_with(root, false, before))
+        .unwrap_or_else(|error| log::warn!("{error:#}; it stays writable for now"));
     result
 }
 
@@ -158,7 +174,7 @@ pub fn quiesce(root: &Path, emergency: bool) -> Result<()> {
         return Ok(());
     }
     flush(root)?;
-    match make_read_only(root) {
+    match while_busy(|| remount(root, false)) {
         Err(error) if !emergency => return Err(error),
         Err(error) => log::warn!("{error:#}; asking the kernel for an emergency remount"),
         Ok(()) => return Ok(()),
@@ -167,9 +183,10 @@ pub fn quiesce(root: &Path, emergency: bool) -> Result<()> {
     fs::write(&trigger, "u").with_context(|| format!("writing {}", trigger.display()))?;
     for _ in 0..50 {
         sleep(Duration::from_millis(100));
-        if is_read_only(root)? {
+        // It is read-only before all of it is written: the kernel answers when that is done.
+        if is_read_only(root)? && remount(root, false).is_ok() {
             return Ok(());
         }
     }
-    bail!("{} is still writable after the kernel's emergency remount", root.display())
+    bail!("{} was not brought to rest by the kernel's emergency remount", root.display())
 }

@@ -1,5 +1,7 @@
 //! The package going from a node again, and what it stands on changing below it.
 
+use std::os::unix::fs::symlink;
+
 use anyhow::{Context, ensure};
 use burnonce_vm::{Recipe, Switch, checks, running, scenario};
 
@@ -58,5 +60,37 @@ fn other_initramfs() {
             checks::nothing_failed(&node).with_context(|| step.clone())?;
         }
         node.shutdown()
+    });
+}
+
+/// Starts before burnonce, writes to root as soon as that can be done, and does not let go.
+const HOLDER: &str = "[Unit]\nDefaultDependencies=no\nBefore=burnonce.service\n\n[Service]\nType=exec\nNice=19\n\
+    ExecStart=/bin/sh -c 'until sleep 10000 2>/dev/null >/held; do :; done'\n";
+
+/// The kernel makes a root read-only that somebody writes to, when it is asked for that in an emergency.
+#[test]
+fn held_open() {
+    scenario("held_open", |bed| {
+        let image = Recipe::stock().make()?;
+        let card = bed.card(&image)?;
+        let root = card.mount_writable(2)?;
+        let units = root.path().join("etc/systemd/system");
+        std::fs::write(units.join("holder.service"), HOLDER)?;
+        symlink("../holder.service", units.join("sysinit.target.wants/holder.service"))?;
+        drop(root);
+        let mut node = bed.node(card);
+        ensure!(node.settle(2)? == 2, "it was not exactly one restart");
+        ensure!(node.console_log(1)?.contains("Emergency Remount"), "root was not held");
+        checks::is_converted(&node)?;
+        checks::nothing_failed(&node)?;
+        node.shutdown()?;
+        let units = "etc/systemd/system/";
+        let allowed = [
+            checks::CONFIGURATION,
+            &format!("{units}holder.service"),
+            &format!("{units}sysinit.target.wants/holder.service"),
+            "held",
+        ];
+        checks::lower_is_as_burned(&node.card, &image, &allowed)
     });
 }

@@ -31,7 +31,8 @@ fn maintain() {
     });
 }
 
-/// An attempt that fails, and what the owner does about it: nothing converts under their hands, the next boot does.
+/// An attempt that fails is made once more; and what the owner does about one that fails again: nothing converts under their hands, the
+/// next boot does.
 #[test]
 fn failed_attempt() {
     scenario("failed_attempt", |bed| {
@@ -44,8 +45,10 @@ fn failed_attempt() {
         ensure!(node.settle(1)? == 1);
         checks::is_plain(&node)?;
         checks::says(&node, 1, "failed: could not make an ext4 file system on /dev/vda3")?;
+        checks::says(&node, 1, "It is tried once more")?;
+        checks::says(&node, 1, "note on the card that attempt 2 of 3 begins")?;
         let notice = node.sh("cat /boot/firmware/burnonce.txt")?;
-        ensure!(notice.contains("Attempt 1 of 3"), "burnonce.txt says {notice:?}");
+        ensure!(notice.contains("Attempt 2 of 3"), "burnonce.txt says {notice:?}");
 
         node.sh("mv /usr/sbin/mke2fs.away /usr/sbin/mke2fs")?;
         node.sh("systemctl isolate multi-user.target").context("starting every unit that is not up")?;
@@ -56,7 +59,7 @@ fn failed_attempt() {
         ensure!(node.card.table()?.partitions.len() == 2, "the running node was converted");
         ensure!(node.settle(2)? == 2, "the restart did not convert");
         let status = checks::is_converted(&node)?;
-        ensure!(status["state"]["attempts"] == 2, "{status:#}");
+        ensure!(status["state"]["attempts"] == 3, "{status:#}");
         node.shutdown()?;
         ensure!(node.card.boot_text("burnonce.txt")?.is_none(), "burnonce.txt is still there");
         Ok(())
