@@ -11,6 +11,7 @@ pub mod board;
 pub mod card;
 pub mod checks;
 pub mod console;
+pub mod conversion;
 pub mod cpio;
 pub mod cuts;
 pub mod damage;

@@ -5,6 +5,7 @@
 //! sudo cargo test -p burnonce-vm --test long -- --test-threads=2 --nocapture
 //! ```
 
+mod conversion;
 mod cost;
 mod cuts;
 mod faults;
@@ -12,4 +13,5 @@ mod lifecycle;
 mod matrix;
 mod prefixes;
 mod requests;
+mod stock;
 mod swaps;

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use burnonce_vm::image::package;
-use burnonce_vm::{Bed, Card, Image, Recipe, bake, checks, cpio, scenario, tree};
+use burnonce_vm::{Bed, Card, Image, Recipe, bake, checks, conversion, cpio, scenario, tree};
 
 /// What grows root over the card in the initramfs, where the kernel command line has the word `resize`: as Raspberry Pi OS' script of this
 /// name does, which calls parted.
@@ -77,7 +77,7 @@ fn baked() {
         ensure!(packages == "burnonce installed\noverlayroot installed", "dpkg says {packages}");
         node.shutdown()?;
         checks::has_third_partition(&node.card, &stock.as_card())?;
-        crate::conversion::first_boot_went_to_upper(&node.card)?;
+        conversion::first_boot_went_to_upper(&node.card)?;
         lower_differs_by_packages(&node.card, &image)?;
         let rebuilt = node.card.read_boot("initrd.img")?;
         ensure!(rebuilt != image.as_card().read_boot("initrd.img")?, "the initramfs that boots is still the stale one");

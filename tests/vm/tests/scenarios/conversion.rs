@@ -2,11 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::process::Command;
 
 use crate::faults::runs_on_memory;
 use anyhow::{Context, Result, ensure};
-use burnonce_vm::{Bed, Card, Image, Node, Recipe, checks, host, scenario, tree};
+use burnonce_vm::{Bed, Card, Image, Node, Recipe, checks, conversion, scenario, tree};
 
 #[test]
 fn first_boot_to_overlay() {
@@ -43,27 +42,12 @@ fn first_boot(bed: &Bed, image: &Image) -> Result<Node> {
     ensure!(node.card.uuid_version(3)? == 4, "the upper's UUID is not a random one");
     let boot_code = |card: &Card| Ok::<_, anyhow::Error>(card.first_sector()?[..446].to_vec());
     ensure!(boot_code(&node.card)? == boot_code(&image.as_card())?, "boot code or disk signature has changed");
-    first_boot_went_to_upper(&node.card)?;
+    conversion::first_boot_went_to_upper(&node.card)?;
     ensure!(node.card.mount(3)?.text("overlay/root/written")? == "kept\n");
     checks::lower_is_as_burned(&node.card, image, &[checks::CONFIGURATION])?;
     node.machine.words.clear();
     third_boot_changes_nothing(&mut node)?;
     Ok(node)
-}
-
-/// What a node makes on its first boot is in the upper; what conversion has to say is beside it.
-pub fn first_boot_went_to_upper(card: &Card) -> Result<()> {
-    let upper = card.mount(3)?;
-    ensure!(upper.text("overlay/var/lib/demo/ran")? == "cloud-init ran\n", "cloud-init did not run exactly once");
-    ensure!(upper.text("overlay/etc/machine-id")?.trim().len() == 32, "the upper has no machine-id");
-    for made in ["etc/ssh/ssh_host_ed25519_key", "var/lib/cloud/instance", "home/node/.ssh/authorized_keys"] {
-        ensure!(upper.has(&format!("overlay/{made}")), "{made} is not in the upper");
-    }
-    let logs: Vec<_> = std::fs::read_dir(upper.path().join("burnonce/log"))?.collect::<Result<_, _>>()?;
-    ensure!(logs.len() == 1, "there are {} conversion logs", logs.len());
-    let log = std::fs::read_to_string(logs[0].path())?;
-    ensure!(log.contains("converting this node"), "the conversion log is {log}");
-    Ok(())
 }
 
 /// What must not change in a boot with nothing to do.
@@ -104,29 +88,6 @@ fn third_boot_changes_nothing(node: &mut Node) -> Result<()> {
     Ok(())
 }
 
-/// Boots a fresh card until it is converted, shuts the node down, and looks at the card: in its root, only files whose names begin as
-/// `allowed` differ from the image.
-fn converts(node: &mut Node, image: &Image, allowed: &[&str]) -> Result<()> {
-    ensure!(node.settle(2)? == 2, "it was not exactly one restart");
-    checks::is_converted(node)?;
-    checks::nothing_failed(node)?;
-    node.shutdown()?;
-    checks::has_third_partition(&node.card, &image.as_card())?;
-    checks::lower_is_as_burned(&node.card, image, allowed)
-}
-
-#[test]
-fn gpt() {
-    scenario("gpt", |bed| {
-        let image = Recipe::stock().gpt().make()?;
-        let mut node = bed.node(bed.card(&image)?);
-        converts(&mut node, &image, &[checks::CONFIGURATION])?;
-        let verdict = host::run(Command::new("sgdisk").arg("-v").arg(&node.card.path))?;
-        ensure!(verdict.contains("No problems found"), "sgdisk -v: {verdict}");
-        Ok(())
-    });
-}
-
 #[test]
 fn stale_initramfs() {
     scenario("stale_initramfs", |bed| {
@@ -141,25 +102,11 @@ fn stale_initramfs() {
         checks::says(&node, 2, "converting this node")?;
         node.shutdown()?;
         checks::has_third_partition(&node.card, &image.as_card())?;
-        first_boot_went_to_upper(&node.card)?;
+        conversion::first_boot_went_to_upper(&node.card)?;
         checks::lower_is_as_burned(&node.card, &image, &["boot/initrd.img-", checks::CONFIGURATION])?;
         let rebuilt = node.card.read_boot("initrd.img")?;
         ensure!(rebuilt != image.as_card().read_boot("initrd.img")?, "the initramfs that boots is still the stale one");
         Ok(())
-    });
-}
-
-#[test]
-fn placeholder() {
-    scenario("placeholder", |bed| {
-        let image = Recipe::stock().make()?;
-        let card = bed.card(&image)?;
-        let start = card.partition(2)?.end();
-        card.add_partition(&format!("start={start}, size=64MiB, type=83\n"))?;
-        card.make_ext4(3, "burnonce", None)?;
-        let mut node = bed.node(card);
-        converts(&mut node, &image, &[checks::CONFIGURATION])?;
-        first_boot_went_to_upper(&node.card)
     });
 }
 
@@ -173,6 +120,6 @@ fn rw_on_command_line() {
         let line = card.boot_text("cmdline.txt")?.context("the image has no cmdline.txt")?;
         card.write_boot("cmdline.txt", format!("{} rw\n", line.trim()))?;
         let mut node = bed.node(card);
-        converts(&mut node, &image, &["etc/machine-id", checks::CONFIGURATION])
+        conversion::converts(&mut node, &image, &["etc/machine-id", checks::CONFIGURATION])
     });
 }

@@ -15,5 +15,4 @@ mod faults;
 mod lifecycle;
 mod requests;
 mod reset;
-mod stock;
 mod unconverted;
