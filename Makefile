@@ -92,26 +92,15 @@ bases:
 	$(as_root) tests/vm/image.sh --base
 	$(as_root) tests/vm/image.sh --base --generator dracut
 
-# What `make test` runs.
-native_tests := --workspace --exclude burnonce-vm --exclude burnonce-crash
-crash_tests := --package burnonce-crash
-vm_tests := --package burnonce-vm --lib --bins --test scenarios
-
-.PHONY: test-programs
-test-programs:
-	cargo test --locked $(native_tests) --no-run
-	cargo test --locked $(crash_tests) --no-run
-	cargo test --locked $(vm_tests) --no-run
-
 # What only compiles or waits for a mirror goes side by side: each of these has stretches in which a single program runs.
 .PHONY: test
 test: setup ## test everything, in virtual machines too
 	mkdir -p target/vm-cache # as you are, before root makes something in it
-	$(MAKE) --jobs=3 root-arm64 bases lint deb-arm64 check-macos deny deb test-programs
+	$(MAKE) --jobs=3 root-arm64 bases lint check-macos deny deb deb-arm64
 	cargo test $(elevated) --locked --test arm64
-	cargo test $(elevated) --locked $(native_tests)
-	cargo test $(elevated) --locked $(crash_tests) -- --nocapture
-	cargo test $(elevated) --locked $(vm_tests) -- --test-threads=2 --nocapture
+	cargo test $(elevated) --locked --workspace --exclude burnonce-vm --exclude burnonce-crash
+	cargo test $(elevated) --locked --package burnonce-crash -- --nocapture
+	cargo test $(elevated) --locked --package burnonce-vm --lib --bins --test scenarios -- --test-threads=2 --nocapture
 
 .PHONY: test-arm64
 test-arm64: setup ## the package for arm64: cross-built, and installed under emulation (seven minutes)
